@@ -1,0 +1,81 @@
+package homeproxy
+
+import "mosix/internal/mem"
+
+// Memory is the memory of a process whose call is served: the guest's on the host, a plain buffer in tests. Both methods
+// move as many bytes as are accessible and return an error only when none of them was.
+type Memory interface {
+	ReadMemory(a mem.Addr, b []byte) (int, error)
+	WriteMemory(a mem.Addr, b []byte) (int, error)
+}
+
+// Blob is a piece of guest memory, by its address in the guest.
+type Blob struct {
+	Addr mem.Addr
+	Data []byte
+}
+
+// Request is a forwarded call as it travels from host to home: the registers, and a copy of everything that the call will
+// read through them. It is made once, from one reading of guest memory, so that a guest which changes its memory meanwhile
+// changes nothing that was checked.
+type Request struct {
+	Nr   uint32
+	Args [6]uint64
+	Mask uint64 // the thread's signal mask, where the row wants it (Row.Mask)
+	In   []Blob
+}
+
+// Result is what travels back: the value of the register and everything that the call has written.
+type Result struct {
+	Ret     int64 // as the kernel gives it: a value, or -errno, or -512 … -516 for a call that was cancelled
+	Out     []Blob
+	Regular bool // the descriptor is a regular file: a transfer cut by the slot's size goes on
+}
+
+// Plan is a Request laid out in a slot of the shadow: what to write where before the call, the registers of the call, and
+// what to read afterwards. Offsets count from the start of the slot's data area.
+type Plan struct {
+	Nr     uint32
+	Args   [6]uint64
+	Writes []Write
+	Outs   []Out
+
+	// InPlace areas are mapped at their own addresses in the shadow for this call, because the kernel keeps pointers to them
+	// in a restart block (poll, nanosleep, clock_nanosleep). Their pointers in Args are the program's own. Data holds the
+	// content before the call; the whole area is read back after it where Out is set.
+	InPlace []InPlace
+}
+
+// Write is data to put at an offset of the slot before the call.
+type Write struct {
+	Off  int
+	Data []byte
+}
+
+// Out is a part of the slot to carry back after the call.
+type Out struct {
+	Addr mem.Addr // in the guest
+	Off  int      // in the slot
+	Len  int      // at most this much
+	When When
+}
+
+// InPlace is a piece of memory that must exist at the program's own address for the call.
+type InPlace struct {
+	Addr mem.Addr
+	Data []byte
+	Out  bool
+	When When
+}
+
+// When says for which results an Out is carried back.
+type When uint8
+
+// The conditions under which the kernel has written an output.
+const (
+	OnSuccess   When = iota // ret >= 0, the whole of Len
+	RetBytes                // ret >= 0, the first ret bytes (of the concatenation, for scattered buffers)
+	RetElems12              // ret >= 0, ret elements of 12 bytes (struct epoll_event)
+	OnInterrupt             // ret >= 0, or ret is -EINTR or -512 … -516 (the timespec of select and nanosleep)
+	Always                  // whatever ret is
+)

@@ -1,0 +1,94 @@
+// Package api is the contract of the agent's control socket: HTTP with JSON over a unix socket. Its one invariant: names
+// and meanings of fields that were released never change; fields are only added.
+package api
+
+import (
+	"mosix/internal/id"
+	"mosix/internal/image"
+)
+
+// Socket is where the local agent listens, unless its configuration says otherwise.
+const Socket = "/run/mosix/control.sock"
+
+// Status answers GET /v1/status.
+type Status struct {
+	Nodes []Node `json:"nodes"`
+}
+
+// Node is one row of mosixctl status.
+type Node struct {
+	Name          id.Node `json:"name"`
+	ID            string  `json:"id"` // libp2p peer id
+	Address       string  `json:"address"`
+	State         string  `json:"state"` // alive suspect dead left
+	Self          bool    `json:"self"`
+	Load          float64 `json:"load"` // ready processes per unit of capacity
+	CPUs          float64 `json:"cpus"` // the quota where there is one
+	Speed         float64 `json:"speed"`
+	MemTotalBytes uint64  `json:"mem_total_bytes"`
+	MemFreeBytes  uint64  `json:"mem_free_bytes"`
+	Guests        int     `json:"guests"`
+	Away          int     `json:"away"`
+	AgeSeconds    float64 `json:"age_seconds"`
+}
+
+// Processes answers GET /v1/processes[?all=1].
+type Processes struct {
+	Processes []Process `json:"processes"`
+}
+
+// Process is one row of mosixctl ps: a process whose home is this node, or a guest of this node.
+type Process struct {
+	PID        id.HomePID     `json:"pid"`
+	Home       id.Node        `json:"home"`
+	Where      id.Node        `json:"where"`
+	User       string         `json:"user"`
+	Command    string         `json:"command"`
+	State      string         `json:"state"` // home moving away
+	CPUSeconds float64        `json:"cpu_seconds"`
+	RSSBytes   uint64         `json:"rss_bytes"`
+	Threads    int            `json:"threads"`
+	Moves      int            `json:"moves"`
+	Epoch      id.Epoch       `json:"epoch"`
+	Locked     bool           `json:"locked"`
+	Refusals   image.Refusals `json:"refusals"`
+}
+
+// MigrateRequest is the body of POST /v1/migrate.
+type MigrateRequest struct {
+	PID             id.HomePID `json:"pid"`
+	Home            id.Node    `json:"home,omitempty"` // empty: this node
+	To              string     `json:"to"`             // a node's name, "home" or "best"
+	AllowPrivileged bool       `json:"allow_privileged,omitempty"`
+	Strategy        string     `json:"strategy,omitempty"` // "precopy" (default) or "stop-and-copy"
+}
+
+// MigrateResult answers it, also when the move was refused (HTTP 409) or failed (HTTP 502).
+type MigrateResult struct {
+	PID      id.HomePID     `json:"pid"`
+	Home     id.Node        `json:"home"`
+	From     id.Node        `json:"from"`
+	To       id.Node        `json:"to"`
+	Result   string         `json:"result"` // moved refused failed
+	Strategy string         `json:"strategy"`
+	FreezeMS float64        `json:"freeze_ms"`
+	TotalMS  float64        `json:"total_ms"`
+	Bytes    uint64         `json:"bytes"`
+	Rounds   int            `json:"rounds"`
+	Refusals image.Refusals `json:"refusals"`
+	Error    string         `json:"error,omitempty"` // why it failed
+}
+
+// Explanation answers GET /v1/explain?pid=N: everything that is known about whether PID may move.
+type Explanation struct {
+	Process   Process        `json:"process"`
+	Movable   bool           `json:"movable"`   // by an explicit command of the asking user
+	Candidate bool           `json:"candidate"` // by the balancer, now
+	Refusals  image.Refusals `json:"refusals"`  // why not movable
+	Unfit     image.Refusals `json:"unfit"`     // why not a candidate, though movable
+}
+
+// Error is the body of every answer with a status of 400 or more that is not a MigrateResult.
+type Error struct {
+	Error string `json:"error"`
+}
