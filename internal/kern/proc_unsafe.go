@@ -1,0 +1,179 @@
+package kern
+
+import (
+	"fmt"
+	"os"
+	"sync/atomic"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"mosix/internal/abi"
+)
+
+// PidfdOpen opens a handle on process pid that is never reused for another.
+func PidfdOpen(pid int) (*os.File, error) {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return nil, fmt.Errorf("pidfd_open %d: %w", pid, err)
+	}
+	return os.NewFile(uintptr(fd), fmt.Sprintf("pidfd:%d", pid)), nil
+}
+
+// PidfdGetfd copies descriptor fd of the process behind pidfd into this program.
+func PidfdGetfd(pidfd *os.File, fd int, name string) (*os.File, error) {
+	n, err := unix.PidfdGetfd(int(pidfd.Fd()), fd, 0)
+	if err != nil {
+		return nil, fmt.Errorf("pidfd_getfd %d of %s: %w", fd, pidfd.Name(), err)
+	}
+	unix.CloseOnExec(n)
+	return os.NewFile(uintptr(n), name), nil
+}
+
+// PidfdWait waits until the process behind pidfd has ended, at most d (negative: for ever).
+func PidfdWait(pidfd *os.File, d time.Duration) (ended bool, err error) {
+	ms := -1
+	if d >= 0 {
+		ms = int(d.Milliseconds())
+	}
+	p := []unix.PollFd{{Fd: int32(pidfd.Fd()), Events: unix.POLLIN}}
+	for {
+		n, err := unix.Poll(p, ms)
+		if err == unix.EINTR {
+			continue
+		}
+		return n > 0, err
+	}
+}
+
+// Kill sends sig to a process, Tgkill to one of its threads.
+func Kill(pid, sig int) error { return wrap("kill", pid, errnoOf(unix.Kill(pid, unix.Signal(sig)))) }
+
+// Tgkill sends sig to thread tid of process pid.
+func Tgkill(pid, tid, sig int) error {
+	return wrap("tgkill", tid, errnoOf(unix.Tgkill(pid, tid, unix.Signal(sig))))
+}
+
+func errnoOf(err error) Errno {
+	if e, ok := err.(Errno); ok {
+		return e
+	}
+	return 0
+}
+
+// FutexWait sleeps while *a is v, at most d (negative: for ever). It returns at once when *a differs.
+func FutexWait(a *uint32, v uint32, d time.Duration) {
+	var ts *unix.Timespec
+	if d >= 0 {
+		t := unix.NsecToTimespec(int64(d))
+		ts = &t
+	}
+	_, _, _ = unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(a)), 0, uintptr(v), uintptr(unsafe.Pointer(ts)), 0, 0)
+}
+
+// FutexWake wakes up to n sleepers on a.
+func FutexWake(a *uint32, n int) {
+	_, _, _ = unix.RawSyscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(a)), 1, uintptr(n), 0, 0, 0)
+}
+
+// Word returns the 32-bit word at off of shared memory, for atomic use.
+func Word(b []byte, off int) *uint32 { return (*uint32)(unsafe.Pointer(&b[off : off+4][0])) }
+
+// Long returns the 64-bit word at off of shared memory.
+func Long(b []byte, off int) *uint64 { return (*uint64)(unsafe.Pointer(&b[off : off+8][0])) }
+
+// Load32 and Load64 read a word of shared memory atomically.
+func Load32(b []byte, off int) uint32 { return atomic.LoadUint32(Word(b, off)) }
+
+// Load64 reads a 64-bit word of shared memory atomically.
+func Load64(b []byte, off int) uint64 { return atomic.LoadUint64(Long(b, off)) }
+
+// Clock identifiers.
+const (
+	ClockRealtime  = unix.CLOCK_REALTIME
+	ClockMonotonic = unix.CLOCK_MONOTONIC
+	ClockBoottime  = unix.CLOCK_BOOTTIME
+)
+
+// Now reads a clock, in nanoseconds.
+func Now(clock int) int64 {
+	var ts unix.Timespec
+	_ = unix.ClockGettime(int32(clock), &ts)
+	return ts.Nano()
+}
+
+// Notif is struct seccomp_notif: a call that a guest waits in.
+type Notif struct {
+	ID    uint64
+	PID   uint32
+	Flags uint32
+	Nr    int32
+	Arch  uint32
+	IP    uint64
+	Args  [6]uint64
+}
+
+const (
+	notifRecv     = 0xc0502100
+	notifSend     = 0xc0182101
+	notifIDValid  = 0x40082102
+	notifSetFlags = 0x40082104
+)
+
+// NotifSyncWakeUp asks for the wake-up on the same processor, four times faster on an idle machine.
+func NotifSyncWakeUp(f *os.File) error {
+	_, _, e := unix.Syscall(unix.SYS_IOCTL, f.Fd(), notifSetFlags, 1)
+	return wrap("SECCOMP_IOCTL_NOTIF_SET_FLAGS", int(f.Fd()), e)
+}
+
+// NotifRecv takes the next call. It blocks until there is one; ENOENT says that the caller died meanwhile.
+func NotifRecv(f *os.File) (n Notif, err error) {
+	_, e := ioctl(f, notifRecv, unsafe.Pointer(&n))
+	if e != 0 {
+		return n, fmt.Errorf("SECCOMP_IOCTL_NOTIF_RECV: %w", e)
+	}
+	return n, nil
+}
+
+// NotifSend answers call id: with ret (a value, or -errno), or by letting the guest's kernel execute it (proceed).
+func NotifSend(f *os.File, id uint64, ret int64, proceed bool) error {
+	var r struct {
+		id    uint64
+		val   int64
+		err   int32
+		flags uint32
+	}
+	r.id = id
+	switch {
+	case proceed:
+		r.flags = 1
+	case abi.IsErr(ret):
+		r.err = int32(ret)
+	default:
+		r.val = ret
+	}
+	if _, e := ioctl(f, notifSend, unsafe.Pointer(&r)); e != 0 {
+		return fmt.Errorf("SECCOMP_IOCTL_NOTIF_SEND: %w", e)
+	}
+	return nil
+}
+
+// NotifValid reports whether call id is still waiting for its answer.
+func NotifValid(f *os.File, id uint64) bool {
+	_, e := ioctl(f, notifIDValid, unsafe.Pointer(&id))
+	return e == 0
+}
+
+// PollIn waits until f is readable (in) or its other end is gone (hup), at most d (negative: for ever).
+func PollIn(f *os.File, d time.Duration) (in, hup bool) {
+	ms := -1
+	if d >= 0 {
+		ms = int(d.Milliseconds())
+	}
+	p := []unix.PollFd{{Fd: int32(f.Fd()), Events: unix.POLLIN}}
+	if _, err := unix.Poll(p, ms); err != nil {
+		return false, false
+	}
+	return p[0].Revents&unix.POLLIN != 0, p[0].Revents&(unix.POLLHUP|unix.POLLERR|unix.POLLNVAL) != 0
+}

@@ -1,0 +1,249 @@
+#include "go_asm.h"
+#include "textflag.h"
+
+// MARK(n) is an eight-byte no-op that carries n: labels are found by it in the copied code.
+#define MARK(n) BYTE $0x0F; BYTE $0x1F; BYTE $0x84; BYTE $0x00; LONG $(0x4D530000+n)
+
+#define SYS_wait4 61
+#define SYS_futex 202
+#define SYS_clock_gettime 228
+#define SYS_exit_group 231
+#define SYS_rt_sigprocmask 14
+#define SYS_rt_sigreturn 15
+#define SYS_rt_sigtimedwait 128
+#define SYS_pause 34
+#define FUTEX_WAIT 0
+#define FUTEX_WAKE 1
+#define SIG_SETMASK 2
+
+// func blobAddr() unsafe.Pointer
+TEXT ·blobAddr(SB), NOSPLIT, $0-8
+	LEAQ ·blob(SB), AX
+	MOVQ AX, ret+0(FP)
+	RET
+
+// The blob. Registers that it owns: R15 the table, the slot or the keeper's page; R14 the header or a counter.
+TEXT ·blob(SB), NOSPLIT|NOFRAME, $0
+	MARK(1) // ELF entry of the keeper: wait until the agent has made the rest.
+start:
+	MOVL $SYS_pause, AX
+	SYSCALL
+	JMP start
+
+	MARK(2) // one call, everything in registers
+	SYSCALL
+	INT $3
+
+	MARK(3) // a batch: R15 = first Call, R14 = how many
+batch:
+	TESTQ R14, R14
+	JEQ   batchend
+	MOVQ  Call_Nr(R15), AX
+	MOVQ  (Call_Args+0)(R15), DI
+	MOVQ  (Call_Args+8)(R15), SI
+	MOVQ  (Call_Args+16)(R15), DX
+	MOVQ  (Call_Args+24)(R15), R10
+	MOVQ  (Call_Args+32)(R15), R8
+	MOVQ  (Call_Args+40)(R15), R9
+	SYSCALL
+	MOVQ  AX, Call_Ret(R15)
+	ADDQ  $const_CallSize, R15
+	DECQ  R14
+	JMP   batch
+batchend:
+	INT $3
+	MARK(4)
+
+	MARK(5) // the shadow's loop: R15 = slot, RSP = top of the slot's stack
+	MOVL $SYS_rt_sigprocmask, AX
+	MOVL $SIG_SETMASK, DI
+	LEAQ Slot_Idle(R15), SI
+	XORL DX, DX
+	MOVL $8, R10
+	SYSCALL
+wait:
+	MOVL Slot_Req(R15), AX
+	CMPL AX, Slot_Done(R15)
+	JNE  taken
+	MOVL AX, DX
+	MOVL $SYS_futex, AX
+	LEAQ Slot_Req(R15), DI
+	MOVL $FUTEX_WAIT, SI
+	XORL R10, R10
+	SYSCALL
+	JMP  wait
+
+	MARK(6) // from here to the call itself a signal means: nothing has happened yet
+taken:
+	MOVL $const_SlotRunning, Slot_State(R15)
+	TESTL $const_SlotMask, Slot_Flags(R15)
+	JEQ  load
+	MOVL $SYS_rt_sigprocmask, AX
+	MOVL $SIG_SETMASK, DI
+	LEAQ Slot_Mask(R15), SI
+	XORL DX, DX
+	MOVL $8, R10
+	SYSCALL
+load:
+	MOVQ (Slot_Args+0)(R15), DI
+	MOVQ (Slot_Args+8)(R15), SI
+	MOVQ (Slot_Args+16)(R15), DX
+	MOVQ (Slot_Args+24)(R15), R10
+	MOVQ (Slot_Args+32)(R15), R8
+	MOVQ (Slot_Args+40)(R15), R9
+	XORL CX, CX // the kernel puts the return address there: tells a restart from a call that has not begun
+	MOVQ Slot_Nr(R15), AX
+	MARK(7)
+	SYSCALL
+	MARK(8)
+	MOVQ AX, Slot_Ret(R15)
+	TESTL $const_SlotMask, Slot_Flags(R15)
+	JEQ  publish
+	MOVL $SYS_rt_sigprocmask, AX
+	MOVL $SIG_SETMASK, DI
+	LEAQ Slot_Idle(R15), SI
+	XORL DX, DX
+	MOVL $8, R10
+	SYSCALL
+publish:
+	MOVL $const_SlotDone, Slot_State(R15)
+	MOVL Slot_Req(R15), AX
+	XCHGL AX, Slot_Done(R15)
+	MOVQ Slot_Header(R15), DI
+	LOCK
+	INCL Header_Doorbell(DI)
+	ADDQ $Header_Doorbell, DI
+	MOVL $SYS_futex, AX
+	MOVL $FUTEX_WAKE, SI
+	MOVL $1, DX
+	SYSCALL
+	JMP  wait
+
+	MARK(9) // the recorder: handler of every signal that the guest shall get. DI = signal, SI = siginfo, DX = ucontext
+	MOVQ 96(DX), R15            // the interrupted code is always the stub's: its R15 is the slot
+	MOVQ Slot_Header(R15), R14
+	MOVQ 168(DX), AX            // where it was
+	CMPQ AX, Header_Taken(R14)
+	JCS  record
+	CMPQ AX, Header_CallSys(R14)
+	JHI  after
+	MOVQ $-513, CX              // not begun: always again
+	CMPQ AX, Header_CallSys(R14)
+	JNE  cut
+	MOVQ 152(DX), BX
+	TESTQ BX, BX
+	JEQ  cut
+	MOVQ $-512, CX              // begun, and the kernel would restart it
+cut:
+	MOVQ CX, 144(DX)
+	MOVQ Header_CallEnd(R14), AX
+	MOVQ AX, 168(DX)
+	MOVL $const_CutBefore, Slot_Cut(R15)
+	JMP  record
+after:
+	CMPQ AX, Header_CallEnd(R14)
+	JNE  record
+	CMPQ 144(DX), $-4
+	JNE  record
+	MOVL $const_CutAfter, Slot_Cut(R15)
+record:
+	MOVQ SI, R13
+	MOVL $1, R12
+	LOCK
+	XADDL R12, Header_RingHead(R14) // R12 = ticket
+full:
+	MOVL Header_RingTail(R14), DX
+	MOVL R12, BX
+	SUBL DX, BX
+	CMPL BX, $const_RingEntries
+	JCS  room
+	MOVL $SYS_futex, AX         // full: wait until the agent has taken one
+	LEAQ Header_RingTail(R14), DI
+	MOVL $FUTEX_WAIT, SI
+	XORL R10, R10
+	SYSCALL
+	JMP  full
+room:
+	MOVL R12, BX
+	ANDL $(const_RingEntries-1), BX
+	IMULQ $const_EntrySize, BX
+	LEAQ (const_RingOff-const_HeaderOff)(R14), DI
+	ADDQ BX, DI
+	MOVQ DI, BX
+	MOVL Slot_TID(R15), AX
+	MOVL AX, Entry_TID(BX)
+	ADDQ $Entry_Info, DI
+	MOVQ R13, SI
+	MOVL $16, CX
+	CLD
+	REP; MOVSQ
+	INCL R12
+	XCHGL R12, Entry_Seq(BX)
+	LOCK
+	INCL Header_Doorbell(R14)
+	LEAQ Header_Doorbell(R14), DI
+	MOVL $SYS_futex, AX
+	MOVL $FUTEX_WAKE, SI
+	MOVL $1, DX
+	SYSCALL
+	RET
+
+	MARK(10) // restorer
+	MOVL $SYS_rt_sigreturn, AX
+	SYSCALL
+	INT $3
+
+	MARK(11) // the keeper: R15 = Keeper
+keeper:
+	MOVL $SYS_clock_gettime, AX
+	MOVL $7, DI // CLOCK_BOOTTIME
+	LEAQ Keeper_Now(R15), SI
+	SYSCALL
+	MOVQ (Keeper_Now+0)(R15), AX
+	MOVQ $1000000000, CX
+	IMULQ CX, AX
+	ADDQ (Keeper_Now+8)(R15), AX
+	CMPQ AX, Keeper_Deadline(R15)
+	JCC  expired
+reap:
+	MOVL $SYS_wait4, AX
+	MOVQ $-1, DI
+	LEAQ Keeper_Status(R15), SI
+	MOVL $0x40000001, DX // WNOHANG | __WALL
+	XORL R10, R10
+	SYSCALL
+	TESTQ AX, AX
+	JLE  sleep
+	CMPL AX, Keeper_Guest(R15)
+	JNE  reap
+	MOVL Keeper_Status(R15), AX
+	MOVL AX, Keeper_GStatus(R15)
+	MOVL $1, AX
+	XCHGL AX, Keeper_Ended(R15)
+	LOCK
+	INCL Keeper_Doorbell(R15)
+	MOVL $SYS_futex, AX
+	LEAQ Keeper_Doorbell(R15), DI
+	MOVL $FUTEX_WAKE, SI
+	MOVL $1, DX
+	SYSCALL
+	JMP  reap
+sleep:
+	MOVL $SYS_rt_sigtimedwait, AX
+	LEAQ Keeper_Set(R15), DI
+	XORL SI, SI
+	LEAQ Keeper_Timeout(R15), DX
+	MOVL $8, R10
+	SYSCALL
+	JMP  keeper
+expired:
+	MOVL $SYS_exit_group, AX
+	MOVL $99, DI
+	SYSCALL
+	INT  $3
+
+	MARK(12) // the guest's clocks, entered from its vDSO: DI = clock, SI = timespec; see clock.go
+	RET
+
+	MARK(13)
+	RET

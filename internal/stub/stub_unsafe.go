@@ -1,0 +1,75 @@
+package stub
+
+import (
+	"encoding/binary"
+	"fmt"
+	"unsafe"
+
+	"mosix/internal/mem"
+)
+
+func blobAddr() unsafe.Pointer
+
+//nolint:unused // the code itself; only its address is taken, by blobAddr.
+func blob()
+
+// Marks in the code, as MARK(n) in the assembly numbers them.
+const (
+	markEntry    = 1
+	markSingle   = 2
+	markBatch    = 3
+	markBatchEnd = 4
+	markLoop     = 5
+	markTaken    = 6
+	markCallSys  = 7
+	markCallEnd  = 8
+	markRecorder = 9
+	markRestorer = 10
+	markKeeper   = 11
+	markClock    = 12
+	markEnd      = 13
+)
+
+// Offsets into the code.
+type Offsets struct {
+	Entry, Single, Batch, BatchEnd, Loop, Taken, CallSys, CallEnd, Recorder, Restorer, Keeper, Clock mem.Addr
+}
+
+// Code is the stub's machine code and where things are in it.
+type Code struct {
+	Bytes []byte
+	At    Offsets
+}
+
+// Load copies the stub's code out of this program.
+func Load() *Code {
+	b := unsafe.Slice((*byte)(blobAddr()), CodeSize)
+	var at [markEnd + 1]int
+	for i := 0; i+8 <= len(b); i++ {
+		if b[i] == 0x0f && b[i+1] == 0x1f && b[i+2] == 0x84 && b[i+3] == 0 {
+			if m := binary.LittleEndian.Uint32(b[i+4:]); m>>16 == 0x4d53 {
+				n := int(m & 0xffff)
+				if n <= markEnd && at[n] == 0 {
+					at[n] = i + 8
+				}
+				if n == markEnd {
+					break
+				}
+			}
+		}
+	}
+	for n := 1; n <= markEnd; n++ {
+		if at[n] == 0 {
+			panic(fmt.Sprintf("stub: mark %d is missing in the code: the assembler has changed it", n))
+		}
+	}
+	a := func(n int) mem.Addr { return mem.Addr(at[n]) }
+	return &Code{
+		Bytes: append([]byte(nil), b[:at[markEnd]]...),
+		At: Offsets{
+			Entry: a(markEntry), Single: a(markSingle), Batch: a(markBatch), BatchEnd: a(markBatchEnd) - 8, Loop: a(markLoop),
+			Taken: a(markTaken), CallSys: a(markCallSys), CallEnd: a(markCallEnd) - 8, Recorder: a(markRecorder),
+			Restorer: a(markRestorer), Keeper: a(markKeeper), Clock: a(markClock),
+		},
+	}
+}
