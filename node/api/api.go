@@ -52,6 +52,7 @@ type Process struct {
 	Epoch      id.Epoch       `json:"epoch"`
 	Locked     bool           `json:"locked"`
 	Refusals   image.Refusals `json:"refusals"`
+	Hidden     bool           `json:"hidden,omitempty"` // another user's: the command and the evidence were taken out
 }
 
 // MigrateRequest is the body of POST /v1/migrate.
