@@ -1,0 +1,201 @@
+package image
+
+import (
+	"fmt"
+	"reflect"
+
+	"mosix/internal/abi"
+	"mosix/internal/id"
+	"mosix/internal/mem"
+	"mosix/internal/pack"
+)
+
+// CodecVersion is the form of an encoded Family.
+//
+// History:
+//
+//	1  2026-11  first
+const CodecVersion = 1
+
+// Encode gives the family's binary form.
+func (f *Family) Encode() []byte {
+	w := &pack.Writer{B: make([]byte, 0, 4096)}
+	w.U32(CodecVersion)
+	w.String(string(f.Process.Home))
+	w.U32(uint32(f.Process.PID))
+	w.U64(f.Process.Start)
+	w.U64(uint64(f.Epoch))
+	w.U32(uint32(len(f.Members)))
+	for i := range f.Members {
+		f.Members[i].encode(w)
+	}
+	return w.B
+}
+
+// Decode reads it. Bytes after the end are ignored.
+func Decode(b []byte) (*Family, error) {
+	r := pack.NewReader(b)
+	if v := r.U32(); r.Err() == nil && v != CodecVersion {
+		return nil, fmt.Errorf("the image has version %d, this agent reads %d: bring both nodes to the same release", v, CodecVersion)
+	}
+	f := &Family{Process: id.Process{Home: id.Node(r.String()), PID: id.HomePID(r.U32()), Start: r.U64()}, Epoch: id.Epoch(r.U64())}
+	n := r.Count(100)
+	for i := 0; i < n && r.Err() == nil; i++ {
+		f.Members = append(f.Members, decodeProcess(r))
+	}
+	if r.Err() != nil {
+		return nil, fmt.Errorf("decode image: %w", r.Err())
+	}
+	return f, f.check()
+}
+
+// check refuses an image that could not be of a process.
+func (f *Family) check() error {
+	if len(f.Members) != 1 {
+		return fmt.Errorf("the image has %d members, this agent thaws families of one", len(f.Members))
+	}
+	p := &f.Members[0]
+	if len(p.Threads) == 0 || p.Threads[0].TID != p.PID || p.PID != f.Process.PID {
+		return fmt.Errorf("the image of %v has no leading thread", f.Process)
+	}
+	return CheckAreas(p.Areas)
+}
+
+// CheckAreas refuses a list of areas that is not ascending, not of whole pages, or not in a program's half of the addresses.
+func CheckAreas(as []Area) error {
+	var at mem.Addr
+	for _, a := range as {
+		if a.Start < at || a.End <= a.Start || a.Start%mem.PageSize != 0 || a.End%mem.PageSize != 0 || a.End > 1<<47 {
+			return fmt.Errorf("the image has an area %v that cannot be", a.Range)
+		}
+		at = a.End
+	}
+	return nil
+}
+
+func putWords(w *pack.Writer, v any) {
+	s := reflect.ValueOf(v).Elem()
+	for i := range s.NumField() {
+		w.U64(s.Field(i).Uint())
+	}
+}
+
+func getWords(r *pack.Reader, v any) {
+	s := reflect.ValueOf(v).Elem()
+	for i := range s.NumField() {
+		s.Field(i).SetUint(r.U64())
+	}
+}
+
+func (p *Process) encode(w *pack.Writer) {
+	w.U32(uint32(p.PID))
+	w.U32(p.UID)
+	w.U32(p.GID)
+	w.String(p.Comm)
+	w.String(p.Exe)
+	w.String(p.Command)
+	EncodeAreas(w, p.Areas)
+	putWords(w, &p.Layout)
+	for s := 1; s <= abi.NSig; s++ {
+		putWords(w, &p.Actions[s])
+	}
+	w.Bytes(p.Auxv)
+	w.U64(uint64(p.VDSO))
+	w.U32(p.Expedit)
+	w.U64(p.CPUTime)
+	w.U64(uint64(p.Realtime))
+	w.U64(uint64(p.Monotonic))
+	w.U64(uint64(p.Boottime))
+	w.U32(uint32(len(p.Threads)))
+	for i := range p.Threads {
+		p.Threads[i].encode(w)
+	}
+}
+
+func decodeProcess(r *pack.Reader) (p Process) {
+	p.PID = id.HomePID(r.U32())
+	p.UID, p.GID = r.U32(), r.U32()
+	p.Comm, p.Exe, p.Command = r.String(), r.String(), r.String()
+	p.Areas = DecodeAreas(r)
+	getWords(r, &p.Layout)
+	for s := 1; s <= abi.NSig; s++ {
+		getWords(r, &p.Actions[s])
+	}
+	p.Auxv = append([]byte(nil), r.Bytes()...)
+	p.VDSO = mem.Addr(r.U64())
+	p.Expedit, p.CPUTime = r.U32(), r.U64()
+	p.Realtime, p.Monotonic, p.Boottime = int64(r.U64()), int64(r.U64()), int64(r.U64())
+	n := r.Count(27 * 8)
+	for i := 0; i < n && r.Err() == nil; i++ {
+		p.Threads = append(p.Threads, decodeThread(r))
+	}
+	return p
+}
+
+// EncodeAreas appends a list of areas.
+func EncodeAreas(w *pack.Writer, as []Area) {
+	w.U32(uint32(len(as)))
+	for _, a := range as {
+		w.U64(uint64(a.Start))
+		w.U64(uint64(a.End))
+		w.U8(a.Prot)
+		w.Bool(a.Shared)
+		w.Bool(a.GrowsDown)
+		w.Bool(a.File)
+		w.String(a.Name)
+	}
+}
+
+// DecodeAreas reads one.
+func DecodeAreas(r *pack.Reader) []Area {
+	n := r.Count(24)
+	as := make([]Area, 0, n)
+	for i := 0; i < n && r.Err() == nil; i++ {
+		var a Area
+		a.Start, a.End = mem.Addr(r.U64()), mem.Addr(r.U64())
+		a.Prot, a.Shared, a.GrowsDown, a.File, a.Name = r.U8(), r.Bool(), r.Bool(), r.Bool(), r.String()
+		as = append(as, a)
+	}
+	return as
+}
+
+func (t *Thread) encode(w *pack.Writer) {
+	w.U32(uint32(t.TID))
+	w.String(t.Comm)
+	putWords(w, &t.Regs)
+	w.Bytes(t.XState)
+	w.U64(t.Mask)
+	w.U64(t.Alt.SP)
+	w.U32(t.Alt.Flags)
+	w.U64(t.Alt.Size)
+	w.U64(t.Robust)
+	w.U64(t.RobustLen)
+	w.U64(t.ClearTID)
+	w.U64(t.Rseq)
+	w.U32(t.RseqSize)
+	w.U32(t.RseqSig)
+	w.U32(uint32(len(t.Pending)))
+	for i := range t.Pending {
+		w.B = append(w.B, t.Pending[i][:]...)
+	}
+}
+
+func decodeThread(r *pack.Reader) (t Thread) {
+	t.TID = id.HomePID(r.U32())
+	t.Comm = r.String()
+	getWords(r, &t.Regs)
+	t.XState = append([]byte(nil), r.Bytes()...)
+	t.Mask = r.U64()
+	t.Alt = abi.StackT{SP: r.U64(), Flags: r.U32(), Size: r.U64()}
+	t.Robust, t.RobustLen, t.ClearTID = r.U64(), r.U64(), r.U64()
+	t.Rseq, t.RseqSize, t.RseqSig = r.U64(), r.U32(), r.U32()
+	n := r.Count(len(abi.Siginfo{}))
+	for i := 0; i < n && r.Err() == nil; i++ {
+		var si abi.Siginfo
+		for j := range si {
+			si[j] = r.U8()
+		}
+		t.Pending = append(t.Pending, si)
+	}
+	return t
+}

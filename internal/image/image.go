@@ -1,0 +1,95 @@
+package image
+
+import (
+	"mosix/internal/abi"
+	"mosix/internal/id"
+	"mosix/internal/mem"
+)
+
+// Family is the unit that moves: processes that share memory. Members has one entry in the usual case.
+type Family struct {
+	Process id.Process // names the family: its first member
+	Epoch   id.Epoch   // of the life that this image begins
+	Members []Process
+}
+
+// Process is one member.
+type Process struct {
+	PID     id.HomePID
+	UID     uint32 // real ids at home, for accounting and for limits of the host
+	GID     uint32
+	Comm    string
+	Exe     string // as /proc/PID/exe names it at home
+	Command string // its command line, for people
+	Areas   []Area
+	Layout  Layout
+	Actions [abi.NSig + 1]abi.SigAction // by signal number; [0] is unused
+	Auxv    []byte
+	VDSO    mem.Addr // where [vvar] begins; 0 without one
+	Threads []Thread // the leader first
+	Expedit uint32   // membarrier registrations, as MEMBARRIER_CMD_GET_REGISTRATIONS gives them
+	CPUTime uint64   // used so far, user and system, ns
+	// Clock readings of home at one instant: what the guest's clocks continue from.
+	Realtime, Monotonic, Boottime int64 // ns
+}
+
+// Layout is where the kernel believes the parts of the address space are: struct prctl_mm_map without its vector.
+type Layout struct {
+	StartCode, EndCode, StartData, EndData, StartBrk, Brk, StartStack, ArgStart, ArgEnd, EnvStart, EnvEnd uint64
+}
+
+// Area is a mapping.
+type Area struct {
+	mem.Range
+	Prot      uint8 // abi.ProtRead …
+	Shared    bool  // MAP_SHARED, and held by this family alone
+	GrowsDown bool
+	File      bool // backed by a file at home: what is not written stays equal to it
+	Name      string
+}
+
+// Writable reports whether the process may write the area now.
+func (a Area) Writable() bool { return a.Prot&abi.ProtWrite != 0 }
+
+// Thread is one thread, stopped.
+type Thread struct {
+	TID       id.HomePID
+	Comm      string
+	Regs      abi.Regs
+	XState    []byte // XSAVE layout of the processor
+	Mask      uint64
+	Alt       abi.StackT
+	Robust    uint64 // head of the robust list
+	RobustLen uint64
+	ClearTID  uint64
+	Rseq      uint64
+	RseqSize  uint32
+	RseqSig   uint32
+	Pending   []abi.Siginfo // taken out of the kernel's queue by the freeze, to be queued again
+}
+
+// Ranges lists the areas' ranges.
+func Ranges(as []Area) []mem.Range {
+	out := make([]mem.Range, len(as))
+	for i, a := range as {
+		out[i] = a.Range
+	}
+	return out
+}
+
+// Find returns the area that holds a, or nil.
+func Find(as []Area, a mem.Addr) *Area {
+	lo, hi := 0, len(as)
+	for lo < hi {
+		m := (lo + hi) / 2
+		if as[m].End <= a {
+			lo = m + 1
+		} else {
+			hi = m
+		}
+	}
+	if lo < len(as) && as[lo].Contains(a) {
+		return &as[lo]
+	}
+	return nil
+}

@@ -1,0 +1,324 @@
+package tracer
+
+import (
+	"fmt"
+
+	"mosix/internal/abi"
+	"mosix/internal/kern"
+	"mosix/internal/mem"
+	"mosix/internal/region"
+	"mosix/internal/stub"
+)
+
+// begin blocks the thread's signals for the time of injected calls.
+func (t *Thread) begin() error {
+	if t.injected {
+		return nil
+	}
+	if err := kern.SetSigMask(t.TID, injectMask); err != nil {
+		return gone(err)
+	}
+	t.injected = true
+	return nil
+}
+
+// runTo continues the thread with regs r until it traps with RIP at stop (0: after one instruction), and returns its registers.
+func (t *Thread) runTo(r abi.Regs, stop mem.Addr) (abi.Regs, error) {
+	if err := t.begin(); err != nil {
+		return r, err
+	}
+	if err := kern.SetRegs(t.TID, &r); err != nil {
+		return r, gone(err)
+	}
+	for {
+		var err error
+		if stop == 0 {
+			err = kern.Step(t.TID)
+		} else {
+			err = kern.Cont(t.TID, 0)
+		}
+		if err != nil {
+			return r, gone(err)
+		}
+		s, err := wait(t.TID)
+		if err != nil {
+			return r, err
+		}
+		switch s.Kind {
+		case SignalStop:
+			if s.Signal != abi.SIGTRAP {
+				if s.Signal == abi.SIGSEGV || s.Signal == abi.SIGBUS || s.Signal == abi.SIGILL {
+					cur, _ := kern.GetRegs(t.TID)
+					return r, fmt.Errorf("injected code in %d faulted with signal %d at %#x", t.TID, s.Signal, cur.RIP)
+				}
+				if err := t.keepSignal(); err != nil {
+					return r, err
+				}
+				if stop == 0 {
+					if err := kern.SetRegs(t.TID, &r); err != nil {
+						return r, gone(err)
+					}
+				}
+				continue
+			}
+			out, err := kern.GetRegs(t.TID)
+			if err != nil {
+				return r, gone(err)
+			}
+			if stop != 0 && mem.Addr(out.RIP) != stop {
+				return r, fmt.Errorf("injected code in %d trapped at %#x instead of %#x", t.TID, out.RIP, uint64(stop))
+			}
+			return out, nil
+		case Event:
+			if s.Event == kern.EventClone || s.Event == kern.EventFork || s.Event == kern.EventVfork {
+				n, err := kern.EventMsg(t.TID)
+				if err != nil {
+					return r, gone(err)
+				}
+				t.Proc.NewTask = int(n)
+			}
+			if stop == 0 {
+				continue // the step goes on
+			}
+		case Interrupted, GroupStop, SyscallStop:
+			if stop == 0 { // the step was not made
+				if err := kern.SetRegs(t.TID, &r); err != nil {
+					return r, gone(err)
+				}
+			}
+		}
+	}
+}
+
+// Call makes the thread execute one system call with everything in registers, and returns what the kernel returned.
+func (t *Thread) Call(nr uint64, args ...uint64) (int64, error) {
+	r := t.Regs
+	r.SetCall(nr, args...)
+	stop := mem.Addr(0)
+	if g := t.Proc.Region; g != nil {
+		r.RIP = uint64(g.At(t.Proc.Code.At.Single))
+		stop = mem.Addr(r.RIP) + 3
+	} else {
+		if err := t.Proc.FindSyscall(t); err != nil {
+			return 0, err
+		}
+		r.RIP = uint64(t.Proc.syscallAt)
+	}
+	out, err := t.runTo(r, stop)
+	return int64(out.RAX), err
+}
+
+// MustCall is Call for calls that do not fail on a healthy process: a negative result is an error that names the call.
+func (t *Thread) MustCall(what string, nr uint64, args ...uint64) (uint64, error) {
+	ret, err := t.Call(nr, args...)
+	if err != nil {
+		return 0, fmt.Errorf("inject %s into %d: %w", what, t.TID, err)
+	}
+	if abi.IsErr(ret) {
+		return 0, fmt.Errorf("inject %s into %d: %w", what, t.TID, kern.Errno(-ret))
+	}
+	return uint64(ret), nil
+}
+
+// NewCall makes a row for Batch.
+func NewCall(nr uint64, args ...uint64) stub.Call {
+	c := stub.Call{Nr: nr}
+	copy(c.Args[:], args)
+	return c
+}
+
+// Batch makes the thread execute calls, in order, without coming back to us between them, and returns their results. The
+// table lies in memory that the process shares: in a process that may be hostile, every thread must be held.
+func (t *Thread) Batch(calls []stub.Call) ([]int64, error) {
+	g := t.Proc.Region
+	out := make([]int64, 0, len(calls))
+	for len(calls) > 0 {
+		n := min(len(calls), stub.TableCalls)
+		g.PutCalls(calls[:n])
+		r := t.Regs
+		r.RIP = uint64(g.At(t.Proc.Code.At.Batch))
+		r.R15, r.R14, r.OrigRAX = uint64(g.Addr(stub.TableOff)), uint64(n), abi.NoCall
+		if _, err := t.runTo(r, g.At(t.Proc.Code.At.BatchEnd)); err != nil {
+			return out, err
+		}
+		for i := range n {
+			out = append(out, g.Returned(i))
+		}
+		calls = calls[n:]
+	}
+	return out, nil
+}
+
+// MustBatch is Batch for calls none of which fails on a healthy process.
+func (t *Thread) MustBatch(what string, calls []stub.Call) ([]int64, error) {
+	out, err := t.Batch(calls)
+	if err != nil {
+		return out, fmt.Errorf("inject %s into %d: %w", what, t.TID, err)
+	}
+	for i, ret := range out {
+		if abi.IsErr(ret) {
+			return out, fmt.Errorf("inject %s into %d: call %d of %d, number %d(%#x, %#x, %#x, %#x): %w", what, t.TID, i+1, len(calls),
+				calls[i].Nr, calls[i].Args[0], calls[i].Args[1], calls[i].Args[2], calls[i].Args[3], kern.Errno(-ret))
+		}
+	}
+	return out, nil
+}
+
+// Plant maps a region with slots into the process, through the held thread t, at base.
+func (p *Process) Plant(t *Thread, base mem.Addr, slots int) error {
+	if p.Region != nil {
+		return nil
+	}
+	var fd uint64
+	err := t.withBytes(append([]byte(stub.Name), 0), func(name mem.Addr) error {
+		const cloexecSealing = 1 | 2
+		var err error
+		fd, err = t.MustCall("memfd_create", abi.SysMemfdCreate, uint64(name), cloexecSealing)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { _, _ = t.Call(abi.SysClose, fd) }()
+	f, err := kern.PidfdGetfd(p.Pidfd, int(fd), stub.Name)
+	if err != nil {
+		return err
+	}
+	size := stub.RegionSize(slots)
+	if err := kern.SizeAndSeal(f, size); err != nil {
+		f.Close()
+		return err
+	}
+	g, err := region.Init(f, base, slots, p.Code)
+	if err != nil {
+		f.Close()
+		return err
+	}
+	at, err := t.MustCall("mmap", abi.SysMmap, uint64(base), size, abi.ProtRead|abi.ProtWrite, abi.MapShared|abi.MapFixedNoReplace, fd, 0)
+	if err == nil && mem.Addr(at) != base {
+		err = fmt.Errorf("the kernel mapped the shared page of %d at %#x instead of %v: it is too old for MAP_FIXED_NOREPLACE", p.PID, at, base)
+	}
+	if err == nil {
+		_, err = t.MustCall("mprotect", abi.SysMprotect, uint64(base), stub.CodeSize, abi.ProtRead|abi.ProtExec)
+	}
+	if err != nil {
+		g.Close()
+		return err
+	}
+	p.Region = g
+	return nil
+}
+
+// Uproot takes the region out of the process again.
+func (p *Process) Uproot(t *Thread) error {
+	g := p.Region
+	if g == nil {
+		return nil
+	}
+	p.Region = nil // the call that unmaps cannot return into what it unmaps
+	if err := p.FindSyscall(t); err != nil {
+		p.Region = g
+		return err
+	}
+	_, err := t.MustCall("munmap", abi.SysMunmap, uint64(g.Base), uint64(len(g.B)))
+	g.Close()
+	return err
+}
+
+// PutBack gives the thread its own registers, mask and signals again; it stays held.
+func (t *Thread) PutBack() error {
+	for _, si := range t.Stash {
+		if err := t.queueSelf(si); err != nil {
+			return err
+		}
+	}
+	t.Stash = nil
+	if err := kern.SetRegs(t.TID, &t.Regs); err != nil {
+		return gone(err)
+	}
+	if t.injected {
+		if err := kern.SetSigMask(t.TID, t.Mask); err != nil {
+			return gone(err)
+		}
+		t.injected = false
+	}
+	return nil
+}
+
+// queueSelf makes the thread queue a signal to itself: only so may its siginfo say that it came from the kernel or a user.
+func (t *Thread) queueSelf(si abi.Siginfo) error { return t.QueueSignal(si, false) }
+
+// QueueSignal makes the thread queue si: to itself, or to its whole process.
+func (t *Thread) QueueSignal(si abi.Siginfo, process bool) error {
+	tgid, tid, err := t.ownIDs()
+	if err != nil {
+		return err
+	}
+	return t.withBytes(si[:], func(at mem.Addr) error {
+		if process {
+			_, err = t.MustCall("rt_sigqueueinfo", abi.SysRtSigqueueinfo, tgid, uint64(si.Signo()), uint64(at))
+		} else {
+			_, err = t.MustCall("rt_tgsigqueueinfo", abi.SysRtTgsigqueue, tgid, tid, uint64(si.Signo()), uint64(at))
+		}
+		return err
+	})
+}
+
+// ownIDs are the numbers of process and thread in their own PID namespace.
+func (t *Thread) ownIDs() (uint64, uint64, error) {
+	tgid, err := t.MustCall("getpid", abi.SysGetpid)
+	if err != nil {
+		return 0, 0, err
+	}
+	tid, err := t.MustCall("gettid", abi.SysGettid)
+	return tgid, tid, err
+}
+
+// withBytes calls f with the address of a copy of b in the process: in the region, or in a page that is mapped for this
+// alone, for other threads may be using everything that the program has.
+func (t *Thread) withBytes(b []byte, f func(mem.Addr) error) error {
+	if g := t.Proc.Region; g != nil {
+		copy(g.Scratch(), b)
+		return f(g.Addr(stub.ScratchOff))
+	}
+	page, err := t.MustCall("mmap", abi.SysMmap, 0, mem.PageSize, abi.ProtRead|abi.ProtWrite, abi.MapPrivate|abi.MapAnonymous, ^uint64(0), 0)
+	if err != nil {
+		return err
+	}
+	if _, err = t.Proc.WriteMemory(mem.Addr(page), b); err == nil {
+		err = f(mem.Addr(page))
+	}
+	if _, err2 := t.MustCall("munmap", abi.SysMunmap, page, mem.PageSize); err == nil {
+		err = err2
+	}
+	return err
+}
+
+// Release puts the thread back and lets it go.
+func (t *Thread) Release() error {
+	delete(t.Proc.threads, t.TID)
+	if !t.stopped {
+		return nil
+	}
+	if err := t.PutBack(); err != nil {
+		return err
+	}
+	return gone(kern.Detach(t.TID, 0))
+}
+
+// Abandon lets the thread go as it stands: the caller has set its registers.
+func (t *Thread) Abandon() error {
+	delete(t.Proc.threads, t.TID)
+	return gone(kern.Detach(t.TID, 0))
+}
+
+// ReleaseAll releases every held thread.
+func (p *Process) ReleaseAll() error {
+	var first error
+	for _, t := range p.Held() {
+		if err := t.Release(); err != nil && first == nil {
+			first = err
+		}
+	}
+	return first
+}

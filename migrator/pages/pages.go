@@ -1,0 +1,312 @@
+// Package pages finds, reads and writes the memory of a process that moves. Its one invariant: a page that was written after it
+// was last read for the move is found again; where that cannot be known, the whole area is taken again.
+package pages
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"mosix/internal/abi"
+	"mosix/internal/image"
+	"mosix/internal/kern"
+	"mosix/internal/mem"
+	"mosix/internal/pack"
+	"mosix/internal/tracer"
+)
+
+// Source is the memory of a process that is about to move.
+type Source struct {
+	PID     int
+	Uffd    *os.File // nil: no tracking, every Round takes everything (stop-and-copy)
+	pagemap *os.File
+	mem     *os.File
+	armed   map[mem.Range]bool // ranges whose kernel registration was made by us and seen to work
+	sent    map[mem.Range]bool // areas without tracking that were taken once
+	scan    []kern.PageRegion
+	buf     []byte
+}
+
+// Open prepares to read the memory of p.
+func Open(p *tracer.Process) (*Source, error) {
+	pm, err := os.Open(fmt.Sprintf("/proc/%d/pagemap", p.PID))
+	if err != nil {
+		return nil, fmt.Errorf("open pagemap of %d: %w", p.PID, err)
+	}
+	return &Source{PID: p.PID, pagemap: pm, mem: p.Mem, armed: map[mem.Range]bool{}, sent: map[mem.Range]bool{},
+		scan: make([]kern.PageRegion, 4096), buf: make([]byte, 0, chunkBytes+64*1024)}, nil
+}
+
+// Track makes the held thread t open a userfaultfd for its process, and keeps it here. The process keeps no descriptor.
+func (s *Source) Track(t *tracer.Thread) error {
+	const cloexecNonblock, userModeOnly = 0x80000 | 0x800, 1
+	fd, err := t.Call(abi.SysUserfaultfd, cloexecNonblock)
+	if err == nil && abi.IsErr(fd) { // an ordinary user may watch only faults from user mode; kernel writes are counted all the same
+		fd, err = t.Call(abi.SysUserfaultfd, cloexecNonblock|userModeOnly)
+	}
+	if err != nil {
+		return err
+	}
+	if abi.IsErr(fd) {
+		return fmt.Errorf("userfaultfd in %d: %w", s.PID, kern.Errno(-fd))
+	}
+	defer func() { _, _ = t.Call(abi.SysClose, uint64(fd)) }()
+	f, err := kern.PidfdGetfd(t.Proc.Pidfd, int(fd), "userfaultfd")
+	if err != nil {
+		return err
+	}
+	if err := kern.UffdOpen(f); err != nil {
+		f.Close()
+		return err
+	}
+	s.Uffd = f
+	return nil
+}
+
+// Close ends the tracking: the kernel forgets the registrations.
+func (s *Source) Close() {
+	if s.Uffd != nil {
+		s.Uffd.Close()
+		s.Uffd = nil
+	}
+	s.pagemap.Close()
+}
+
+// Dirty is what one round found.
+type Dirty struct {
+	Send []mem.Range // pages to read and send
+	Zap  []mem.Range // ranges whose earlier content at the target is void: zero them before Send arrives
+}
+
+// Bytes is how much it is.
+func (d Dirty) Bytes() uint64 { return mem.Bytes(d.Send) }
+
+// Round finds what must travel. On the first round it arms the writable areas and takes all that exists; on later ones it
+// takes what was written since, and whole what is new. With last, nothing is armed any more: the process is held.
+//
+// skip names areas whose content the target has already, equal to this process's unless tracked pages say otherwise.
+func (s *Source) Round(areas []image.Area, first bool, skip func(image.Area) bool) (Dirty, error) {
+	var d Dirty
+	for _, a := range areas {
+		if skip != nil && skip(a) {
+			continue
+		}
+		if a.Writable() && s.Uffd != nil {
+			if err := s.tracked(a, first, &d); err != nil {
+				return d, err
+			}
+			continue
+		}
+		if s.Uffd != nil && s.sent[a.Range] && !a.Writable() {
+			continue // not writable then, not writable now
+		}
+		s.sent[a.Range] = true
+		if !first {
+			d.Zap = append(d.Zap, a.Range)
+		}
+		if err := s.whole(a, &d); err != nil {
+			return d, err
+		}
+	}
+	return d, nil
+}
+
+// tracked takes the written pages of an armed area, arming it when it is not.
+func (s *Source) tracked(a image.Area, first bool, d *Dirty) error {
+	if s.armed[a.Range] {
+		rs, err := kern.ScanPages(s.pagemap, a.Range, true, s.scan)
+		if err == nil {
+			for _, r := range rs {
+				d.Send = append(d.Send, r.Range)
+			}
+			return nil
+		}
+		if !errors.Is(err, kern.EPERM) {
+			return err
+		}
+		// Another mapping has taken the place of the one that was armed.
+	}
+	delete(s.sent, a.Range)
+	if err := kern.UffdRegister(s.Uffd, a.Range); err != nil {
+		// An area that cannot be watched is taken whole each time.
+		if !first {
+			d.Zap = append(d.Zap, a.Range)
+		}
+		return s.whole(a, d)
+	}
+	s.armed[a.Range] = true
+	if !first {
+		d.Zap = append(d.Zap, a.Range)
+	}
+	rs, err := kern.ScanPages(s.pagemap, a.Range, true, s.scan)
+	if err != nil {
+		return err
+	}
+	if a.File || a.Shared { // pages that this process has not touched have content too
+		d.Send = append(d.Send, a.Range)
+		return nil
+	}
+	for _, r := range rs {
+		if r.Categories&(kern.PagePresent|kern.PageSwapped) != 0 && r.Categories&kern.PageZero == 0 {
+			d.Send = append(d.Send, r.Range)
+		}
+	}
+	return nil
+}
+
+// whole takes everything that an area holds.
+func (s *Source) whole(a image.Area, d *Dirty) error {
+	if a.File || a.Shared {
+		if a.Prot&abi.ProtRead != 0 || a.Shared {
+			d.Send = append(d.Send, a.Range)
+			return nil
+		}
+	}
+	rs, err := kern.ScanPages(s.pagemap, a.Range, false, s.scan)
+	if err != nil {
+		return err
+	}
+	for _, r := range rs {
+		if r.Categories&kern.PageZero == 0 {
+			d.Send = append(d.Send, r.Range)
+		}
+	}
+	return nil
+}
+
+// chunkBytes is how much memory travels in one frame, at most.
+const chunkBytes = 1 << 20
+
+// maxRuns is how many ranges travel in one frame, at most.
+const maxRuns = 1000
+
+// Send reads the ranges rs and hands them to emit in frames of at most about chunkBytes; emit must be done with the frame when
+// it returns. It returns the bytes of memory read. Pages that cannot be read (past the end of a file) are left out.
+func (s *Source) Send(rs []mem.Range, emit func(frame []byte) error) (uint64, error) {
+	var total uint64
+	var cur []mem.Range
+	var size uint64
+	flush := func() error {
+		if len(cur) == 0 {
+			return nil
+		}
+		frame, n := s.read(cur, size)
+		total += n
+		cur, size = cur[:0], 0
+		if n == 0 {
+			return nil
+		}
+		return emit(frame)
+	}
+	for _, r := range rs {
+		for r.Start < r.End {
+			n := min(r.Len(), chunkBytes-size)
+			cur = append(cur, mem.Range{Start: r.Start, End: r.Start + mem.Addr(n)})
+			size += n
+			r.Start += mem.Addr(n)
+			if size >= chunkBytes || len(cur) >= maxRuns {
+				if err := flush(); err != nil {
+					return total, err
+				}
+			}
+		}
+	}
+	return total, flush()
+}
+
+// read makes one frame: the number of ranges, the ranges, the bytes.
+func (s *Source) read(rs []mem.Range, size uint64) ([]byte, uint64) {
+	w := pack.Writer{B: s.buf[:0]}
+	head := func(rs []mem.Range) {
+		w.B = w.B[:0]
+		w.U32(uint32(len(rs)))
+		for _, r := range rs {
+			w.U64(uint64(r.Start))
+			w.U64(uint64(r.End))
+		}
+	}
+	head(rs)
+	off := len(w.B)
+	w.B = append(w.B, make([]byte, size)...)
+	s.buf = w.B[:0]
+	if n, err := kern.ReadVM(s.PID, w.B[off:], rs...); err == nil && uint64(n) == size {
+		return w.B, size
+	}
+	// Somewhere is a page that the process cannot read by itself: page by page, then, past all protections.
+	var ok []mem.Range
+	var data []byte
+	page := make([]byte, mem.PageSize)
+	for _, r := range rs {
+		for a := r.Start; a < r.End; a += mem.PageSize {
+			if n, err := s.mem.ReadAt(page, int64(a)); err != nil || n != len(page) {
+				continue
+			}
+			ok = append(ok, mem.Range{Start: a, End: a + mem.PageSize})
+			data = append(data, page...)
+		}
+	}
+	ok = join(ok)
+	head(ok)
+	w.B = append(w.B, data...)
+	s.buf = w.B[:0]
+	return w.B, uint64(len(data))
+}
+
+// join merges neighbours in an ascending list.
+func join(rs []mem.Range) []mem.Range {
+	out := rs[:0]
+	for _, r := range rs {
+		if n := len(out); n > 0 && out[n-1].End == r.Start {
+			out[n-1].End = r.End
+			continue
+		}
+		out = append(out, r)
+	}
+	return out
+}
+
+// Parse splits a frame into its ranges and their bytes, and refuses one whose numbers do not fit.
+func Parse(frame []byte) ([]mem.Range, []byte, error) {
+	r := pack.NewReader(frame)
+	n := r.Count(16)
+	rs := make([]mem.Range, 0, n)
+	var total uint64
+	for range n {
+		x := mem.Range{Start: mem.Addr(r.U64()), End: mem.Addr(r.U64())}
+		if x.End <= x.Start || x.Start%mem.PageSize != 0 || x.End%mem.PageSize != 0 || x.End > 1<<47 || x.Len() > uint64(len(frame)) {
+			return nil, nil, fmt.Errorf("a frame of pages names the range %v, which cannot be", x)
+		}
+		total += x.Len()
+		rs = append(rs, x)
+	}
+	if r.Err() != nil || uint64(len(r.Rest())) < total {
+		return nil, nil, fmt.Errorf("a frame of pages announces %d bytes and carries %d", total, len(r.Rest()))
+	}
+	return rs, r.Rest()[:total], nil
+}
+
+// Write puts a frame into the memory of process pid. Where the process may not write by itself, m (/proc/PID/mem) does it; the
+// pages that even that cannot write are counted.
+func Write(pid int, m *os.File, frame []byte) (lost int, err error) {
+	rs, data, err := Parse(frame)
+	if err != nil {
+		return 0, err
+	}
+	if n, err := kern.WriteVM(pid, data, rs...); err == nil && n == len(data) {
+		return 0, nil
+	} else if kern.IsGone(err) {
+		return 0, err
+	}
+	for _, r := range rs {
+		n := int(r.Len())
+		if k, err := m.WriteAt(data[:n], int64(r.Start)); err != nil || k != n {
+			for a := 0; a < n; a += mem.PageSize {
+				if _, err := m.WriteAt(data[a:a+mem.PageSize], int64(r.Start)+int64(a)); err != nil {
+					lost++
+				}
+			}
+		}
+		data = data[n:]
+	}
+	return lost, nil
+}
