@@ -69,6 +69,9 @@ func (m Mosix) Decide(v View, now time.Duration, rng *rand.Rand) Decision {
 		if len(d.Moves) == slots || len(pool) == 0 {
 			break
 		}
+		if d.Why != "" && t.load+t.Capacity().Of(m.Margin) >= n {
+			continue // no candidate can pass, and a better target has told why
+		}
 		for i, c := range pool {
 			move, no := m.judge(v, c, t, n, now)
 			if no != "" {
@@ -84,8 +87,14 @@ func (m Mosix) Decide(v View, now time.Duration, rng *rand.Rand) Decision {
 			break
 		}
 	}
-	if d.Why == "" {
-		d.Why = fmt.Sprintf("every target (%d) and every candidate was used or compared", len(targets))
+	switch {
+	case d.Why != "":
+	case len(pool) == 0:
+		d.Why = "no further process is a candidate"
+	case len(d.Moves) == slots:
+		d.Why = fmt.Sprintf("no more than %d moves may be under way", m.MaxMoves)
+	default:
+		d.Why = fmt.Sprintf("a target gets one process at a time, and there are %d", len(targets))
 	}
 	return d
 }
@@ -121,8 +130,8 @@ func (m Mosix) candidates(v View, now time.Duration) ([]Candidate, string) {
 		movable = append(movable, c)
 	}
 	if heavy < 2 {
-		return nil, fmt.Sprintf("%d heavy processes (ready for %.0f %% of the last period, and %.0f s in all): one that is alone stays",
-			heavy, 100*m.HeavyShare, m.MinReady.Seconds())
+		return nil, fmt.Sprintf("heavy processes (ready for %[2]s of the last period, and %[3]s in all): %[1]d; one that is alone stays",
+			heavy, fmt.Sprintf("%.0f %%", 100*m.HeavyShare), m.MinReady)
 	}
 	if len(movable) == 0 {
 		return nil, fmt.Sprintf("none of %d heavy processes can move: %s", heavy, why)
