@@ -58,6 +58,11 @@ type Out struct {
 	Off  int      // in the slot
 	Len  int      // at most this much
 	When When
+	Min  int64 // and only if ret is at least this
+
+	Skip   int // RetBytes, LenBytes: bytes of the concatenation that lie before this part
+	Elem   int // RetElems: bytes of an element
+	LenOff int // LenBytes: where in the slot the count stands, 32 bits
 }
 
 // InPlace is a piece of memory that must exist at the program's own address for the call.
@@ -75,7 +80,8 @@ type When uint8
 const (
 	OnSuccess   When = iota // ret >= 0, the whole of Len
 	RetBytes                // ret >= 0, the first ret bytes (of the concatenation, for scattered buffers)
-	RetElems12              // ret >= 0, ret elements of 12 bytes (struct epoll_event)
+	RetElems                // ret >= 0, ret elements of Elem bytes
+	LenBytes                // ret >= 0, as many bytes (of the concatenation) as the number at LenOff says
 	OnInterrupt             // ret >= 0, or ret is -EINTR or -512 … -516 (the timespec of select and nanosleep)
 	Always                  // whatever ret is
 )

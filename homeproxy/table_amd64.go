@@ -1,0 +1,257 @@
+package homeproxy
+
+import "sort"
+
+// buildTable puts the parts together, in ascending order of numbers.
+func buildTable() []Row {
+	var rows []Row
+	for _, part := range [][]Row{tableOld(), tableMiddle(), tableNew()} {
+		rows = append(rows, part...)
+	}
+	sort.Slice(rows, func(i, j int) bool { return rows[i].Nr < rows[j].Nr })
+	return rows
+}
+
+// Sizes of structures of linux/amd64, in bytes.
+const (
+	sizeStat      = 144
+	sizeTimespec  = 16
+	sizeTimeval   = 16
+	sizeRusage    = 144
+	sizeSiginfo   = 128
+	sizeSigevent  = 64
+	sizeItimer    = 32
+	sizeStatfs    = 120
+	sizeStatx     = 256
+	sizeTimex     = 208
+	sizeRlimit    = 16
+	sizePollFD    = 8
+	sizeEpollEvt  = 12
+	sizeIOVec     = 16
+	sizeMsghdr    = 56
+	sizeMMsghdr   = 64
+	maxPath       = 4096
+	maxXattr      = 65536
+	maxSockaddr   = 128
+	maxSockopt    = 65536
+	maxIOVecs     = 1024
+	maxPollFDs    = 65536
+	maxSelectBits = 1 << 20
+)
+
+// Notes that several rows share.
+const (
+	noteProcess   = "makes a process or a thread: both sides would have to"
+	noteImage     = "replaces or inspects the image"
+	noteIDs       = "credentials decide on which host the process may be: changed at home only"
+	noteMemory    = "changes or shows memory that is with the guest"
+	notePrivilege = "administration of the machine: home decides, natively"
+	noteLocal     = "own memory or thread only"
+	noteSignals   = "looks at signals that pend in the guest"
+	noteAIO       = "the kernel keeps addresses of the program after the call"
+)
+
+// tableOld holds the calls 0 to 155.
+func tableOld() []Row {
+	return []Row{
+		home(0, "read", dsc("fd"), of(DataOut, "buf", 2), val("count")).block(512).xfer(TransferRead),
+		home(1, "write", dsc("fd"), of(DataIn, "buf", 2), val("count")).block(512).xfer(TransferSend),
+		home(2, "open", str("pathname"), num("flags"), num("mode")).block(512).follows(),
+		home(3, "close", dsc("fd")),
+		home(4, "stat", str("pathname"), wr("statbuf", sizeStat)),
+		home(5, "fstat", dsc("fd"), wr("statbuf", sizeStat)),
+		home(6, "lstat", str("pathname"), wr("statbuf", sizeStat)),
+		home(7, "poll", rwN("fds", 1, sizePollFD).over(maxPollFDs, einval).when(OnInterrupt).inPlace(), num("nfds"), num("timeout")).
+			block(516).time(2, TimeoutMillis).
+			note("the restart block keeps the address of fds: they stand at their own place in the shadow"),
+		home(8, "lseek", dsc("fd"), val("offset"), num("whence")),
+		come(9, "mmap", "files and shared memory are home's").
+			args(ptr("addr"), val("length"), num("prot"), val("flags"), dsc("fd"), val("offset")).
+			rule(Guest, bits(3, ^uint64(mmapHarmless), mapPrivate|mapAnonymous)).
+			note("Guest: private anonymous memory, without MAP_HUGETLB, MAP_LOCKED and MAP_POPULATE; the descriptor is not looked at then"),
+		guest(10, "mprotect", ptr("addr"), val("len"), num("prot")).note(noteLocal),
+		guest(11, "munmap", ptr("addr"), val("length")).note(noteLocal),
+		guest(12, "brk", ptr("addr")).note(noteLocal),
+		both(13, "rt_sigaction", num("signum"), ptr("act"), ptr("oldact"), val("sigsetsize")).byHand().
+			note("the guest keeps its handlers, the shadow learns what is caught, ignored and left alone"),
+		guest(14, "rt_sigprocmask", num("how"), ptr("set"), ptr("oldset"), val("sigsetsize")).
+			note("the mask travels with each call that needs it"),
+		guest(15, "rt_sigreturn").note(noteLocal),
+		ioctlRow(),
+		home(17, "pread64", dsc("fd"), of(DataOut, "buf", 2), val("count"), val("offset")).block(512).xfer(TransferRead).at(3),
+		home(18, "pwrite64", dsc("fd"), of(DataIn, "buf", 2), val("count"), val("offset")).block(512).xfer(TransferSend).at(3),
+		home(19, "readv", dsc("fd"), of(IOVecOut, "iov", 2), val("iovcnt")).block(512).xfer(TransferRead),
+		home(20, "writev", dsc("fd"), of(IOVecIn, "iov", 2), val("iovcnt")).block(512).xfer(TransferSend),
+		home(21, "access", str("pathname"), num("mode")),
+		home(22, "pipe", wr("pipefd", 8)),
+		home(23, "select", num("nfds"), of(FDSet, "readfds", 0), of(FDSet, "writefds", 0), of(FDSet, "exceptfds", 0),
+			rw("timeout", sizeTimeval).when(Always)).block(514).time(4, TimeoutTimeval).
+			note("the time that remains is written back also when a signal cuts it short"),
+		guest(24, "sched_yield"),
+		guest(25, "mremap", ptr("old"), val("oldlen"), val("newlen"), num("flags"), ptr("new")).note(noteLocal),
+		guest(26, "msync", ptr("addr"), val("len"), num("flags")).note("a guest has no shared file mappings: nothing to write"),
+		guest(27, "mincore", ptr("addr"), val("len"), ptr("vec")).note("a guest maps no file of the host"),
+		come(28, "madvise", "advice that reaches beyond the process, or costs the host's kernel time").
+			args(ptr("addr"), val("len"), num("advice")).by(2, safeAdvice()...),
+		come(29, "shmget", noteMemory),
+		come(30, "shmat", noteMemory),
+		come(31, "shmctl", noteMemory),
+		home(32, "dup", dsc("oldfd")),
+		home(33, "dup2", dsc("oldfd"), dsc("newfd")),
+		guest(34, "pause").note("signals enter the guest and end it there"),
+		home(35, "nanosleep", rd("req", sizeTimespec), rw("rem", sizeTimespec).when(OnInterrupt).inPlace().opt()).
+			block(516).time(0, TimeoutTimespec).note("the restart block keeps the address of rem"),
+		home(36, "getitimer", num("which"), wr("curr", sizeItimer)).by(0, itimers()...),
+		home(37, "alarm", num("seconds")),
+		home(38, "setitimer", num("which"), rd("new", sizeItimer), wr("old", sizeItimer)).by(0, itimers()...),
+		guest(39, "getpid").note("same PID, by set_tid"),
+		home(40, "sendfile", dsc("out_fd"), dsc("in_fd"), rw("offset", 8).when(Always), val("count")).block(512),
+		home(41, "socket", num("domain"), num("type"), num("protocol")),
+		home(42, "connect", dsc("sockfd"), of(SockIn, "addr", 2), num("addrlen")).block(512),
+		home(43, "accept", dsc("sockfd"), of(SockOut, "addr", 2), of(LenPtr, "addrlen", 0)).block(512).
+			note("a socket with SO_RCVTIMEO gives EINTR instead of a restart"),
+		home(44, "sendto", dsc("sockfd"), of(DataIn, "buf", 2), val("len"), num("flags"), of(SockIn, "addr", 5), num("addrlen")).
+			block(512).xfer(TransferSend).flags(3).rule(ComeHome, bits(3, msgZerocopy, msgZerocopy)).
+			note("MSG_ZEROCOPY: the kernel reads the buffer after the call"),
+		home(45, "recvfrom", dsc("sockfd"), of(DataOut, "buf", 2), val("len"), num("flags"), of(SockOut, "addr", 5), of(LenPtr, "addrlen", 0)).
+			block(512).xfer(TransferRecv).flags(3).note("a socket with SO_RCVTIMEO gives EINTR instead of a restart"),
+		home(46, "sendmsg", dsc("sockfd"), of(MsgIn, "msg", 0), num("flags")).block(512).xfer(TransferSend).flags(2).
+			rule(ComeHome, bits(2, msgZerocopy, msgZerocopy)).note("descriptors in control messages are home's: they pass as they are"),
+		home(47, "recvmsg", dsc("sockfd"), of(MsgOut, "msg", 0), num("flags")).block(512).xfer(TransferRecv).flags(2).
+			note("descriptors in control messages are home's: they pass as they are"),
+		home(48, "shutdown", dsc("sockfd"), num("how")),
+		home(49, "bind", dsc("sockfd"), of(SockIn, "addr", 2), num("addrlen")),
+		home(50, "listen", dsc("sockfd"), num("backlog")),
+		home(51, "getsockname", dsc("sockfd"), of(SockOut, "addr", 2), of(LenPtr, "addrlen", 0)),
+		home(52, "getpeername", dsc("sockfd"), of(SockOut, "addr", 2), of(LenPtr, "addrlen", 0)),
+		home(53, "socketpair", num("domain"), num("type"), num("protocol"), wr("sv", 8)),
+		home(54, "setsockopt", dsc("sockfd"), num("level"), num("optname"), of(OptIn, "optval", 4), num("optlen")).
+			note("options of levels that are not known, or that hold pointers, come home"),
+		home(55, "getsockopt", dsc("sockfd"), num("level"), num("optname"), of(OptOut, "optval", 4), of(LenPtr, "optlen", 0)).
+			note("options of levels that are not known, or that hold pointers, come home"),
+		come(56, "clone", noteProcess),
+		come(57, "fork", noteProcess),
+		come(58, "vfork", noteProcess),
+		come(59, "execve", noteImage),
+		both(60, "exit", num("status")).byHand().note("the thread ends on both sides, the shadow's first"),
+		home(61, "wait4", num("pid"), wr("wstatus", 4).min(1), num("options"), wr("rusage", sizeRusage).min(1)).block(512),
+		home(62, "kill", num("pid"), num("sig")).mask().note("to itself too: home's kernel chooses, and the signal enters the guest from there"),
+		home(63, "uname", wr("buf", 390)),
+		home(64, "semget", num("key"), num("nsems"), num("semflg")),
+		home(65, "semop", num("semid"), rdN("sops", 2, 6).over(4096, e2big), num("nsops")).block(0),
+		semctlRow(),
+		come(67, "shmdt", noteMemory),
+		home(68, "msgget", num("key"), num("msgflg")),
+		home(69, "msgsnd", num("msqid"), of(MsgBufIn, "msgp", 2).over(maxXattr, einval), val("msgsz"), num("msgflg")).block(514),
+		home(70, "msgrcv", num("msqid"), of(MsgBufOut, "msgp", 2).capped(maxXattr), val("msgsz"), val("msgtyp"), num("msgflg")).block(514).
+			rule(ComeHome, bits(4, 0x4000, 0x4000)).note("a buffer above 64 KiB is lowered to that; MSG_COPY comes home"),
+		msgctlRow(),
+		fcntlRow(),
+		home(73, "flock", dsc("fd"), num("operation")).block(512),
+		home(74, "fsync", dsc("fd")),
+		home(75, "fdatasync", dsc("fd")),
+		home(76, "truncate", str("path"), val("length")).block(512).note("can wait for a lease, and raises SIGXFSZ"),
+		home(77, "ftruncate", dsc("fd"), val("length")).mask().note("raises SIGXFSZ"),
+		home(78, "getdents", dsc("fd"), of(DataOut, "dirp", 2), num("count")).xfer(TransferOnce),
+		home(79, "getcwd", wrN("buf", 1, 1).capped(maxPath).when(RetBytes), val("size")),
+		home(80, "chdir", str("path")),
+		home(81, "fchdir", dsc("fd")),
+		home(82, "rename", str("oldpath"), str("newpath")),
+		home(83, "mkdir", str("pathname"), num("mode")),
+		home(84, "rmdir", str("pathname")),
+		home(85, "creat", str("pathname"), num("mode")).block(512),
+		home(86, "link", str("oldpath"), str("newpath")),
+		home(87, "unlink", str("pathname")),
+		home(88, "symlink", str("target"), str("linkpath")),
+		home(89, "readlink", str("pathname"), wrN("buf", 2, 1).capped(maxPath).when(RetBytes), num("bufsiz")),
+		home(90, "chmod", str("pathname"), num("mode")),
+		home(91, "fchmod", dsc("fd"), num("mode")),
+		home(92, "chown", str("pathname"), num("owner"), num("group")),
+		home(93, "fchown", dsc("fd"), num("owner"), num("group")),
+		home(94, "lchown", str("pathname"), num("owner"), num("group")),
+		home(95, "umask", num("mask")),
+		both(96, "gettimeofday", wr("tv", sizeTimeval), wr("tz", 8)).note("answered on the host from home's clock"),
+		home(97, "getrlimit", num("resource"), wr("rlim", sizeRlimit)),
+		both(98, "getrusage", num("who"), wr("usage", sizeRusage)).note("what home has counted, and what was used away, added by the host's agent"),
+		home(99, "sysinfo", wr("info", 112)),
+		both(100, "times", wr("buf", 32)).note("what home has counted, and what was used away, added by the host's agent"),
+		come(101, "ptrace", "a tracer works at home"),
+		home(102, "getuid"),
+		come(103, "syslog", notePrivilege),
+		home(104, "getgid"),
+		come(105, "setuid", noteIDs),
+		come(106, "setgid", noteIDs),
+		home(107, "geteuid"),
+		home(108, "getegid"),
+		home(109, "setpgid", num("pid"), num("pgid")),
+		home(110, "getppid"),
+		home(111, "getpgrp"),
+		home(112, "setsid"),
+		come(113, "setreuid", noteIDs),
+		come(114, "setregid", noteIDs),
+		home(115, "getgroups", num("size"), wrN("list", 0, 4).over(65536, einval).elems(4)),
+		come(116, "setgroups", noteIDs),
+		come(117, "setresuid", noteIDs),
+		home(118, "getresuid", wr("ruid", 4), wr("euid", 4), wr("suid", 4)),
+		come(119, "setresgid", noteIDs),
+		home(120, "getresgid", wr("rgid", 4), wr("egid", 4), wr("sgid", 4)),
+		home(121, "getpgid", num("pid")),
+		come(122, "setfsuid", noteIDs),
+		come(123, "setfsgid", noteIDs),
+		home(124, "getsid", num("pid")),
+		home(125, "capget", of(CapHeader, "hdrp", 0), of(CapData, "datap", 0)),
+		come(126, "capset", noteIDs),
+		come(127, "rt_sigpending", noteSignals),
+		come(128, "rt_sigtimedwait", noteSignals),
+		home(129, "rt_sigqueueinfo", num("pid"), num("sig"), rd("info", sizeSiginfo)).mask(),
+		guest(130, "rt_sigsuspend", ptr("mask"), val("sigsetsize")).note("signals enter the guest and end it there"),
+		guest(131, "sigaltstack", ptr("ss"), ptr("old_ss")).note(noteLocal),
+		home(132, "utime", str("filename"), rd("times", 16)),
+		home(133, "mknod", str("pathname"), num("mode"), num("dev")),
+		come(134, "uselib", noteImage),
+		come(135, "personality", noteImage).args(num("persona")).
+			by(0, sub(Home, 0xffffffff, "query")),
+		home(136, "ustat", num("dev"), wr("ubuf", 32)),
+		home(137, "statfs", str("path"), wr("buf", sizeStatfs)),
+		home(138, "fstatfs", dsc("fd"), wr("buf", sizeStatfs)),
+		come(139, "sysfs", "its arguments depend on one another, and nobody uses it"),
+		home(140, "getpriority", num("which"), num("who")),
+		home(141, "setpriority", num("which"), num("who"), num("prio")).note("kept at home; a guest's weight is the host's to give"),
+		come(142, "sched_setparam", "real-time classes are the machine's"),
+		home(143, "sched_getparam", num("pid"), wr("param", 4)),
+		come(144, "sched_setscheduler", "real-time classes are the machine's"),
+		home(145, "sched_getscheduler", num("pid")),
+		home(146, "sched_get_priority_max", num("policy")),
+		home(147, "sched_get_priority_min", num("policy")),
+		home(148, "sched_rr_get_interval", num("pid"), wr("tp", sizeTimespec)),
+		come(149, "mlock", noteMemory),
+		come(150, "munlock", noteMemory),
+		come(151, "mlockall", noteMemory),
+		come(152, "munlockall", noteMemory),
+		come(153, "vhangup", notePrivilege),
+		come(154, "modify_ldt", noteImage),
+		come(155, "pivot_root", notePrivilege),
+	}
+}
+
+// Flags of mmap. mmapHarmless are those that a guest may add to MAP_PRIVATE|MAP_ANONYMOUS.
+const (
+	mapPrivate        = 0x02
+	mapFixed          = 0x10
+	mapAnonymous      = 0x20
+	map32Bit          = 0x40
+	mapGrowsDown      = 0x0100
+	mapDenyWrite      = 0x0800
+	mapExecutable     = 0x1000
+	mapNoReserve      = 0x4000
+	mapStack          = 0x20000
+	mapFixedNoReplace = 0x100000
+
+	mmapHarmless = mapFixed | map32Bit | mapGrowsDown | mapDenyWrite | mapExecutable | mapNoReserve | mapStack | mapFixedNoReplace
+)
+
+// args gives a row arguments after the fact: for rows of which only some calls are described.
+func (r Row) args(args ...Arg) Row {
+	r.Args = args
+	return r
+}
