@@ -103,9 +103,11 @@ func (p *Process) encode(w *pack.Writer) {
 	w.U64(uint64(p.VDSO))
 	w.U32(p.Expedit)
 	w.U64(p.CPUTime)
-	w.U64(uint64(p.Realtime))
-	w.U64(uint64(p.Monotonic))
-	w.U64(uint64(p.Boottime))
+	for _, l := range p.Limits {
+		w.U64(l[0])
+		w.U64(l[1])
+	}
+	w.U64(uint64(p.RealOffset))
 	w.U32(uint32(len(p.Threads)))
 	for i := range p.Threads {
 		p.Threads[i].encode(w)
@@ -124,7 +126,10 @@ func decodeProcess(r *pack.Reader) (p Process) {
 	p.Auxv = append([]byte(nil), r.Bytes()...)
 	p.VDSO = mem.Addr(r.U64())
 	p.Expedit, p.CPUTime = r.U32(), r.U64()
-	p.Realtime, p.Monotonic, p.Boottime = int64(r.U64()), int64(r.U64()), int64(r.U64())
+	for i := range p.Limits {
+		p.Limits[i] = [2]uint64{r.U64(), r.U64()}
+	}
+	p.RealOffset = int64(r.U64())
 	n := r.Count(27 * 8)
 	for i := 0; i < n && r.Err() == nil; i++ {
 		p.Threads = append(p.Threads, decodeThread(r))

@@ -15,22 +15,22 @@ type Family struct {
 
 // Process is one member.
 type Process struct {
-	PID     id.HomePID
-	UID     uint32 // real ids at home, for accounting and for limits of the host
-	GID     uint32
-	Comm    string
-	Exe     string // as /proc/PID/exe names it at home
-	Command string // its command line, for people
-	Areas   []Area
-	Layout  Layout
-	Actions [abi.NSig + 1]abi.SigAction // by signal number; [0] is unused
-	Auxv    []byte
-	VDSO    mem.Addr // where [vvar] begins; 0 without one
-	Threads []Thread // the leader first
-	Expedit uint32   // membarrier registrations, as MEMBARRIER_CMD_GET_REGISTRATIONS gives them
-	CPUTime uint64   // used so far, user and system, ns
-	// Clock readings of home at one instant: what the guest's clocks continue from.
-	Realtime, Monotonic, Boottime int64 // ns
+	PID        id.HomePID
+	UID        uint32 // real ids at home, for accounting and for limits of the host
+	GID        uint32
+	Comm       string
+	Exe        string // as /proc/PID/exe names it at home
+	Command    string // its command line, for people
+	Areas      []Area
+	Layout     Layout
+	Actions    [abi.NSig + 1]abi.SigAction // by signal number; [0] is unused
+	Auxv       []byte
+	VDSO       mem.Addr      // where [vvar] begins; 0 without one
+	Threads    []Thread      // the leader first
+	Expedit    uint32        // membarrier registrations, as MEMBARRIER_CMD_GET_REGISTRATIONS gives them
+	CPUTime    uint64        // used so far, user and system, ns
+	Limits     [16][2]uint64 // resource limits by number: soft, hard
+	RealOffset int64         // home's realtime clock minus its monotonic one, ns
 }
 
 // Layout is where the kernel believes the parts of the address space are: struct prctl_mm_map without its vector.

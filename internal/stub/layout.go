@@ -63,6 +63,7 @@ const (
 	StateCommitted = 3 // a guest runs elsewhere, or the lease decides whether it does
 	StateGuest     = 4 // the region of a guest, on its host
 	StateKeeper    = 5
+	StateAway      = 6 // the guest is known to run: the memory here is given back
 )
 
 // Header is at HeaderOff. Agent and stub share it; fields never move.
@@ -87,6 +88,8 @@ type Header struct {
 	LeaseEnd uint64 // CLOCK_BOOTTIME, ns: home's end of the lease
 	Home     [64]byte
 	Peer     [64]byte // the node that runs the guest, or the home of a guest
+
+	RealOffset int64 // of a guest: home's realtime clock minus its monotonic one, ns
 }
 
 // Slot is at the start of each slot. The agent fills Nr to Mask, then bumps Req; the stub answers with Done = Req.

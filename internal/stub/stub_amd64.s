@@ -242,7 +242,91 @@ expired:
 	SYSCALL
 	INT  $3
 
-	MARK(12) // the guest's clocks, entered from its vDSO: DI = clock, SI = timespec; see clock.go
+	// The guest's clocks, entered from its vDSO with RAX = the entry's own address. The region begins at a multiple of 1 MiB, so
+	// that this is enough to find the header. Realtime is the guest's monotonic clock, which is home's, plus home's difference.
+	MARK(12) // clock_gettime: DI = clock, SI = timespec
+	CMPL DI, $0  // CLOCK_REALTIME
+	JEQ  real
+	CMPL DI, $5  // CLOCK_REALTIME_COARSE
+	JEQ  real
+	MOVL $SYS_clock_gettime, AX
+	SYSCALL
+	RET
+real:
+	MOVQ AX, R9
+	ANDQ $~0xFFFFF, R9
+	MOVL $1, DI  // CLOCK_MONOTONIC
+	MOVL $SYS_clock_gettime, AX
+	SYSCALL
+	TESTQ AX, AX
+	JNE  realend
+	MOVQ 0(SI), AX
+	MOVQ $1000000000, CX
+	IMULQ CX, AX
+	ADDQ 8(SI), AX
+	ADDQ (const_HeaderOff+Header_RealOffset)(R9), AX
+	XORL DX, DX
+	DIVQ CX
+	MOVQ AX, 0(SI)
+	MOVQ DX, 8(SI)
+	XORL AX, AX
+realend:
+	RET
+
+	MARK(14) // gettimeofday: DI = timeval or 0, SI = timezone or 0
+	MOVQ AX, R9
+	ANDQ $~0xFFFFF, R9
+	TESTQ SI, SI
+	JEQ  nozone
+	MOVQ $0, 0(SI)
+nozone:
+	TESTQ DI, DI
+	JEQ  dayend
+	MOVQ DI, SI
+	MOVL $1, DI
+	MOVL $SYS_clock_gettime, AX
+	SYSCALL
+	TESTQ AX, AX
+	JNE  dayret
+	MOVQ 0(SI), AX
+	MOVQ $1000000000, CX
+	IMULQ CX, AX
+	ADDQ 8(SI), AX
+	ADDQ (const_HeaderOff+Header_RealOffset)(R9), AX
+	XORL DX, DX
+	DIVQ CX
+	MOVQ AX, 0(SI)
+	MOVQ DX, AX
+	XORL DX, DX
+	MOVL $1000, CX
+	DIVQ CX
+	MOVQ AX, 8(SI)
+dayend:
+	XORL AX, AX
+dayret:
+	RET
+
+	MARK(15) // time: DI = where to store it, or 0
+	MOVQ AX, R9
+	ANDQ $~0xFFFFF, R9
+	MOVQ DI, R8
+	LEAQ -24(SP), SI // in the red zone of the program's stack
+	MOVL $1, DI
+	MOVL $SYS_clock_gettime, AX
+	SYSCALL
+	TESTQ AX, AX
+	JNE  timeret
+	MOVQ 0(SI), AX
+	MOVQ $1000000000, CX
+	IMULQ CX, AX
+	ADDQ 8(SI), AX
+	ADDQ (const_HeaderOff+Header_RealOffset)(R9), AX
+	XORL DX, DX
+	DIVQ CX
+	TESTQ R8, R8
+	JEQ  timeret
+	MOVQ AX, 0(R8)
+timeret:
 	RET
 
 	MARK(13)

@@ -28,11 +28,14 @@ const (
 	markKeeper   = 11
 	markClock    = 12
 	markEnd      = 13
+	markDay      = 14
+	markTime     = 15
+	marks        = 15
 )
 
 // Offsets into the code.
 type Offsets struct {
-	Entry, Single, Batch, BatchEnd, Loop, Taken, CallSys, CallEnd, Recorder, Restorer, Keeper, Clock mem.Addr
+	Entry, Single, Batch, BatchEnd, Loop, Taken, CallSys, CallEnd, Recorder, Restorer, Keeper, Clock, Day, Time mem.Addr
 }
 
 // Code is the stub's machine code and where things are in it.
@@ -44,12 +47,12 @@ type Code struct {
 // Load copies the stub's code out of this program.
 func Load() *Code {
 	b := unsafe.Slice((*byte)(blobAddr()), CodeSize)
-	var at [markEnd + 1]int
+	var at [marks + 1]int
 	for i := 0; i+8 <= len(b); i++ {
 		if b[i] == 0x0f && b[i+1] == 0x1f && b[i+2] == 0x84 && b[i+3] == 0 {
 			if m := binary.LittleEndian.Uint32(b[i+4:]); m>>16 == 0x4d53 {
 				n := int(m & 0xffff)
-				if n <= markEnd && at[n] == 0 {
+				if n <= marks && at[n] == 0 {
 					at[n] = i + 8
 				}
 				if n == markEnd {
@@ -58,7 +61,7 @@ func Load() *Code {
 			}
 		}
 	}
-	for n := 1; n <= markEnd; n++ {
+	for n := 1; n <= marks; n++ {
 		if at[n] == 0 {
 			panic(fmt.Sprintf("stub: mark %d is missing in the code: the assembler has changed it", n))
 		}
@@ -70,6 +73,7 @@ func Load() *Code {
 			Entry: a(markEntry), Single: a(markSingle), Batch: a(markBatch), BatchEnd: a(markBatchEnd) - 8, Loop: a(markLoop),
 			Taken: a(markTaken), CallSys: a(markCallSys), CallEnd: a(markCallEnd) - 8, Recorder: a(markRecorder),
 			Restorer: a(markRestorer), Keeper: a(markKeeper), Clock: a(markClock),
+			Day: a(markDay), Time: a(markTime),
 		},
 	}
 }

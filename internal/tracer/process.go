@@ -255,6 +255,9 @@ func (p *Process) FindSyscall(t *Thread) error {
 			return nil
 		}
 	}
+	if _, err := kern.GetRegs(t.TID); err != nil {
+		return gone(err)
+	}
 	return fmt.Errorf("process %d has no vDSO and no thread in a system call: no instruction to make one with", p.PID)
 }
 

@@ -1,0 +1,228 @@
+// Package freeze takes the image of a process that is held still, and lays the original to rest as its own shadow. Its one
+// invariant: until Park has written the record, nothing that it does survives the death of the agent; after it, the record
+// alone is enough to make the process run on where it is.
+package freeze
+
+import (
+	"encoding/binary"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"mosix/internal/abi"
+	"mosix/internal/id"
+	"mosix/internal/image"
+	"mosix/internal/kern"
+	"mosix/internal/mem"
+	"mosix/internal/stub"
+	"mosix/internal/tracer"
+)
+
+// Areas reads the areas of p, without the region.
+func Areas(p *tracer.Process) ([]image.Area, mem.Addr, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", p.PID))
+	if err != nil {
+		return nil, 0, fmt.Errorf("%w (%v)", tracer.ErrGone, err)
+	}
+	var ex mem.Range
+	if p.Region != nil {
+		ex = p.Region.Range()
+	}
+	as, vvar := image.ParseMaps(b, ex)
+	if len(as) == 0 {
+		return nil, 0, fmt.Errorf("process %d has no memory: %w", p.PID, tracer.ErrGone)
+	}
+	return as, vvar, nil
+}
+
+// FreeBase finds where the region fits: at stub.Base where that is free, else in the first gap above it.
+func FreeBase(as []image.Area, slots int) mem.Addr {
+	const align = 1 << 20 // the clocks' code finds the region by rounding its own address down
+	size := mem.Addr(stub.RegionSize(slots)+align-1) &^ (align - 1)
+	at := stub.Base
+	for _, a := range as {
+		if a.End <= at {
+			continue
+		}
+		if a.Start >= at+size {
+			break
+		}
+		at = (a.End + align - 1) &^ (align - 1)
+	}
+	return at
+}
+
+// Capture takes everything of the held process but its memory. tidOf says how the process itself numbers a thread. Registers
+// are those to resume with: calls that our own stop has cut are marked to be made again.
+func Capture(p *tracer.Process, tidOf func(int) id.HomePID) (image.Process, error) {
+	var m image.Process
+	l := p.Leader()
+	if l == nil {
+		return m, fmt.Errorf("process %d has no leading thread any more: it cannot move until it ends", p.PID)
+	}
+	var err error
+	if m.Areas, m.VDSO, err = Areas(p); err != nil {
+		return m, err
+	}
+	m.PID = tidOf(l.TID)
+	if err := describe(p.PID, &m); err != nil {
+		return m, err
+	}
+	if err := captureProcess(l, &m); err != nil {
+		return m, err
+	}
+	for _, t := range p.Held() {
+		th, err := captureThread(t, &m)
+		if err != nil {
+			return m, err
+		}
+		th.TID = tidOf(t.TID)
+		m.Threads = append(m.Threads, th)
+	}
+	return m, nil
+}
+
+// describe reads what /proc says.
+func describe(pid int, m *image.Process) error {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return fmt.Errorf("%w (%v)", tracer.ErrGone, err)
+	}
+	f := statFields(stat)
+	m.Layout = image.Layout{StartCode: f[26], EndCode: f[27], StartStack: f[28], StartData: f[45], EndData: f[46], StartBrk: f[47],
+		ArgStart: f[48], ArgEnd: f[49], EnvStart: f[50], EnvEnd: f[51]}
+	m.CPUTime = (f[14] + f[15]) * 1e7
+	m.Auxv, _ = os.ReadFile(fmt.Sprintf("/proc/%d/auxv", pid))
+	if len(m.Auxv) > 1024 {
+		m.Auxv = m.Auxv[:1024]
+	}
+	for i := 0; i+16 <= len(m.Auxv); i += 16 {
+		if binary.LittleEndian.Uint64(m.Auxv[i:]) == 0 { // AT_NULL: nothing after it counts
+			m.Auxv = m.Auxv[:i+16]
+			break
+		}
+	}
+	m.Exe, _ = os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+	comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+	m.Comm = strings.TrimSuffix(string(comm), "\n")
+	cmd, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	m.Command = strings.TrimSpace(strings.ReplaceAll(string(cmd[:min(len(cmd), 4096)]), "\x00", " "))
+	for i := range m.Limits {
+		m.Limits[i], _ = kern.Limit(pid, i)
+	}
+	var st os.FileInfo
+	if st, err = os.Stat(fmt.Sprintf("/proc/%d", pid)); err == nil {
+		m.UID, m.GID = owner(st)
+	}
+	return nil
+}
+
+// statFields returns the fields of /proc/PID/stat by their number in the manual page; those before the state are 0.
+func statFields(b []byte) (f [64]uint64) {
+	s := string(b)
+	for i, x := range strings.Fields(s[strings.LastIndexByte(s, ')')+1:]) {
+		if i+3 < len(f) {
+			f[i+3], _ = strconv.ParseUint(x, 10, 64)
+		}
+	}
+	return f
+}
+
+// StartTime is field 22 of /proc/PID/stat: with the number it names a process for ever.
+func StartTime(pid int) (uint64, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, fmt.Errorf("%w (%v)", tracer.ErrGone, err)
+	}
+	return statFields(b)[22], nil
+}
+
+// captureProcess asks the kernel, through the leader, what only the process itself can ask.
+func captureProcess(l *tracer.Thread, m *image.Process) error {
+	g := l.Proc.Region
+	at := func(off int) uint64 { return uint64(g.Addr(stub.ScratchOff + off)) }
+	calls := make([]stub.Call, 0, abi.NSig+2)
+	for s := 1; s <= abi.NSig; s++ {
+		calls = append(calls, tracer.NewCall(abi.SysRtSigaction, uint64(s), 0, at(s*abi.SigActionSize), 8))
+	}
+	const getRegistrations = 1 << 9
+	calls = append(calls, tracer.NewCall(abi.SysBrk, 0), tracer.NewCall(abi.SysMembarrier, getRegistrations))
+	out, err := l.Batch(calls)
+	if err != nil {
+		return err
+	}
+	for s := 1; s <= abi.NSig; s++ {
+		m.Actions[s] = abi.GetSigAction(g.Scratch()[s*abi.SigActionSize:])
+	}
+	m.Layout.Brk = uint64(out[abi.NSig])
+	if r := out[abi.NSig+1]; r > 0 {
+		m.Expedit = uint32(r)
+	}
+	return nil
+}
+
+func captureThread(t *tracer.Thread, m *image.Process) (image.Thread, error) {
+	th := image.Thread{Regs: t.Regs, Mask: t.Mask}
+	var err error
+	if th.XState, err = kern.GetXState(t.TID); err != nil {
+		return th, err
+	}
+	rs, err := kern.GetRseq(t.TID)
+	if err != nil {
+		return th, err
+	}
+	th.Rseq, th.RseqSize, th.RseqSig = rs.Addr, rs.Size, rs.Sig
+	if th.Robust, th.RobustLen, err = kern.RobustList(t.TID); err != nil {
+		return th, err
+	}
+	g := t.Proc.Region
+	if _, err = t.MustBatch("sigaltstack, prctl", []stub.Call{
+		tracer.NewCall(abi.SysSigaltstack, 0, uint64(g.Addr(stub.ScratchOff))),
+		tracer.NewCall(abi.SysPrctl, abi.PrGetTidAddress, uint64(g.Addr(stub.ScratchOff+64))),
+	}); err != nil {
+		return th, err
+	}
+	th.Alt = abi.GetStackT(g.Scratch())
+	th.ClearTID = binary.LittleEndian.Uint64(g.Scratch()[64:])
+	comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/comm", t.Proc.PID, t.TID))
+	th.Comm = strings.TrimSuffix(string(comm), "\n")
+	pending, err := kern.PeekSiginfo(t.TID, false)
+	if err != nil {
+		return th, err
+	}
+	th.Pending = append([]abi.Siginfo(nil), t.Stash...)
+	mend(t, len(pending) > 0)
+	th.Regs = t.Regs
+	if th.Regs.OrigRAX == abi.SysFutex && int64(th.Regs.RAX) == -abi.ERestartBlock {
+		th.Regs.RAX = restartSys // the restart block waits on memory of this side
+	}
+	return th, nil
+}
+
+const restartSys, restartNoInt = ^uint64(abi.ERestartSys - 1), ^uint64(abi.ERestartNoInt - 1)
+
+// Mend marks the calls of held threads that our stop alone has ended with EINTR as to be made again, so that the program never
+// sees it: not when the process moves, and not when the move is refused or aborted.
+func Mend(p *tracer.Process) {
+	for _, t := range p.Held() {
+		pending, _ := kern.PeekSiginfo(t.TID, false)
+		mend(t, len(pending) > 0)
+	}
+}
+
+func mend(t *tracer.Thread, signalled bool) {
+	if int64(t.Regs.RAX) == -int64(kern.EINTR) && len(t.Stash) == 0 && !signalled && endsByStop(t.Regs.OrigRAX) {
+		t.Regs.RAX = restartNoInt
+	}
+}
+
+// endsByStop lists the calls that a mere stop ends with EINTR.
+func endsByStop(nr uint64) bool {
+	switch nr {
+	case abi.SysEpollWait, abi.SysEpollPwait, abi.SysEpollPwait2, abi.SysRtSigtimedwait,
+		43, 45, 47, 46, 44, 288, 299, 208, 65, 220: // accept, recvfrom, recvmsg, sendmsg, sendto, accept4, recvmmsg, io_getevents, semop, semtimedop
+		return true
+	}
+	return false
+}

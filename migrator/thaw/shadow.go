@@ -1,0 +1,108 @@
+package thaw
+
+import (
+	"errors"
+	"fmt"
+
+	"mosix/internal/abi"
+	"mosix/internal/image"
+	"mosix/internal/kern"
+	"mosix/internal/mem"
+	"mosix/internal/region"
+	"mosix/internal/stub"
+	"mosix/internal/tracer"
+	"mosix/migrator/pages"
+)
+
+// Hold stops every thread of a parked shadow. The program's state is in the record or in an image; what the threads were doing
+// in the stub is given up: their calls have been cancelled or answered before.
+func Hold(p *tracer.Process, g *region.Region) error {
+	p.Region = g
+	return p.SeizeAll()
+}
+
+// Back makes the held shadow be the process again, from image f, and lets it run. frames are memory that must be put in first:
+// nil when the shadow's memory was never given back. It is the end of coming home, and of an aborted move.
+func Back(p *tracer.Process, f *image.Family, moved bool, frames [][]byte) error {
+	m, l := &f.Members[0], p.Leader()
+	if l == nil || len(p.Held()) != len(m.Threads) {
+		return fmt.Errorf("the shadow of %v has %d threads, its image %d", f.Process, len(p.Held()), len(m.Threads))
+	}
+	for _, t := range p.Held() {
+		t.Stash = nil // queued anew below, or recorded
+	}
+	if moved {
+		if err := relayout(p, l, m.Areas); err != nil {
+			return err
+		}
+		for _, fr := range frames {
+			if lost, err := pages.Write(p.PID, p.Mem, fr); err != nil || lost > 0 {
+				return errors.Join(err, fmt.Errorf("%d pages could not be brought home", lost))
+			}
+		}
+	}
+	if err := restoreProcess(l, m); err != nil {
+		return err
+	}
+	for i := range m.Threads {
+		th := &m.Threads[i]
+		t := p.Thread(int(th.TID))
+		if t == nil {
+			return fmt.Errorf("thread %d of %v is not in its shadow: %w", th.TID, f.Process, tracer.ErrGone)
+		}
+		if err := restoreThread(t, th, false); err != nil {
+			return err
+		}
+	}
+	p.Region.Header().State = stub.StatePlanted
+	for _, t := range p.Held() {
+		if t != l {
+			if err := t.PutBack(); err != nil {
+				return err
+			}
+		}
+	}
+	for _, si := range l.Stash {
+		if err := l.QueueSignal(si, false); err != nil {
+			return err
+		}
+	}
+	l.Stash = nil
+	if err := p.Uproot(l); err != nil {
+		return err
+	}
+	return p.ReleaseAll()
+}
+
+// relayout makes the shadow's areas those of the image: what the guest unmapped goes, what it mapped comes, and protections
+// return to what they were.
+func relayout(p *tracer.Process, l *tracer.Thread, want []image.Area) error {
+	cur, err := areasOf(p)
+	if err != nil {
+		return err
+	}
+	calls := layoutCalls(cur, want)
+	for _, a := range want {
+		for _, c := range cur {
+			x := a.Intersect(c.Range)
+			if x.Len() > 0 && c.Prot != a.Prot {
+				calls = append(calls, tracer.NewCall(abi.SysMprotect, uint64(x.Start), x.Len(), uint64(a.Prot)))
+			}
+		}
+		for _, x := range mem.Subtract([]mem.Range{a.Range}, mem.Normalize(image.Ranges(cur))) {
+			if !a.Writable() {
+				calls = append(calls, tracer.NewCall(abi.SysMprotect, uint64(x.Start), x.Len(), uint64(a.Prot)))
+			}
+		}
+	}
+	out, err := l.Batch(calls)
+	if err != nil {
+		return err
+	}
+	for i, ret := range out {
+		if abi.IsErr(ret) {
+			return fmt.Errorf("lay out the memory at home: call %d(%#x, %d): %w", calls[i].Nr, calls[i].Args[0], calls[i].Args[1], kern.Errno(-ret))
+		}
+	}
+	return nil
+}

@@ -1,0 +1,140 @@
+// Package thaw makes an image run: as a guest in namespaces of its own, or in the shadow at home. Its one invariant: nothing
+// of the program executes before the caller says Run; until then the death of the agent ends what was built, or leaves the
+// shadow parked as it was.
+package thaw
+
+import (
+	"fmt"
+
+	"mosix/internal/abi"
+	"mosix/internal/image"
+	"mosix/internal/kern"
+	"mosix/internal/mem"
+	"mosix/internal/stub"
+	"mosix/internal/tracer"
+)
+
+// scratchAt is the address and the bytes of the region's scratch from off on.
+func scratchAt(p *tracer.Process, off int) (uint64, []byte) {
+	return uint64(p.Region.Addr(stub.ScratchOff + off)), p.Region.Scratch()[off:]
+}
+
+// restoreProcess gives the held process what belongs to all its threads: layout, actions, membarrier registrations.
+func restoreProcess(l *tracer.Thread, m *image.Process) error {
+	at, b := scratchAt(l.Proc, 0)
+	w := b
+	for i, v := range []uint64{m.Layout.StartCode, m.Layout.EndCode, m.Layout.StartData, m.Layout.EndData, m.Layout.StartBrk, m.Layout.Brk,
+		m.Layout.StartStack, m.Layout.ArgStart, m.Layout.ArgEnd, m.Layout.EnvStart, m.Layout.EnvEnd} {
+		putU64(w[8*i:], v)
+	}
+	const auxOff, actOff = 256, 4096
+	putU64(w[88:], at+auxOff)
+	putU32(w[96:], uint32(len(m.Auxv)))
+	putU32(w[100:], ^uint32(0)) // the executable stays what it is
+	copy(b[auxOff:], m.Auxv)
+	const mapSize = 104
+	calls := []stub.Call{tracer.NewCall(abi.SysPrctl, abi.PrSetMM, abi.PrSetMMMap, at, mapSize, 0)}
+	for s := 1; s <= abi.NSig; s++ {
+		if s == abi.SIGKILL || s == abi.SIGSTOP {
+			continue
+		}
+		m.Actions[s].Put(b[actOff+s*abi.SigActionSize:])
+		calls = append(calls, tracer.NewCall(abi.SysRtSigaction, uint64(s), at+actOff+uint64(s)*abi.SigActionSize, 0, 8))
+	}
+	for bit := uint32(1); bit != 0 && bit <= m.Expedit; bit <<= 1 {
+		if m.Expedit&bit != 0 {
+			calls = append(calls, tracer.NewCall(abi.SysMembarrier, uint64(bit)))
+		}
+	}
+	_, err := l.MustBatch("layout and signal actions", calls)
+	return err
+}
+
+// restoreThread gives the held thread what is its own. fresh says that it was just made, with nothing registered; then also
+// name and, last, the ids of a guest are set.
+func restoreThread(t *tracer.Thread, th *image.Thread, fresh bool) error {
+	at, b := scratchAt(t.Proc, 0)
+	var calls []stub.Call
+	if th.Robust != 0 {
+		calls = append(calls, tracer.NewCall(abi.SysSetRobustList, th.Robust, th.RobustLen))
+	}
+	calls = append(calls, tracer.NewCall(abi.SysSetTidAddress, th.ClearTID))
+	if th.Rseq != 0 {
+		calls = append(calls, tracer.NewCall(abi.SysRseq, th.Rseq, uint64(th.RseqSize), 0, uint64(th.RseqSig)))
+	}
+	if th.Alt.Flags&abi.SSDisable == 0 {
+		alt := th.Alt
+		alt.Flags &= abi.SSAutoDisrm // being on it shows in RSP, and is not set
+		alt.Put(b)
+		calls = append(calls, tracer.NewCall(abi.SysSigaltstack, at, 0))
+	}
+	if fresh {
+		copy(b[64:], append([]byte(th.Comm), 0))
+		calls = append(calls, tracer.NewCall(abi.SysPrctl, abi.PrSetName, at+64),
+			tracer.NewCall(abi.SysSetgroups, 0, 0),
+			tracer.NewCall(abi.SysSetresgid, guestID, guestID, guestID),
+			tracer.NewCall(abi.SysSetresuid, guestID, guestID, guestID))
+	}
+	if _, err := t.MustBatch("registrations of a thread", calls); err != nil {
+		return err
+	}
+	if err := kern.SetXState(t.TID, th.XState); err != nil {
+		return fmt.Errorf("extended processor state: %w", err)
+	}
+	t.Regs, t.Mask = th.Regs, th.Mask
+	t.Stash = append([]abi.Siginfo(nil), th.Pending...)
+	return nil
+}
+
+// guestID is the uid and gid of a guest inside its user namespace; the keeper has 0.
+const guestID = 1
+
+// layoutCalls turns the areas cur of a process into want: what is not wanted is unmapped, what is missing is mapped as
+// private memory. Existing areas keep their protection.
+func layoutCalls(cur, want []image.Area) []stub.Call {
+	var calls []stub.Call
+	for _, r := range mem.Subtract(image.Ranges(cur), image.Ranges(want)) {
+		calls = append(calls, tracer.NewCall(abi.SysMunmap, uint64(r.Start), r.Len()))
+	}
+	have := mem.Normalize(image.Ranges(cur))
+	for _, a := range want {
+		for _, r := range mem.Subtract([]mem.Range{a.Range}, have) {
+			calls = append(calls, mapCall(a, r))
+		}
+	}
+	return calls
+}
+
+// mapCall maps part r of area a with its final protection, and writable, so that pages can be put in.
+func mapCall(a image.Area, r mem.Range) stub.Call {
+	flags := uint64(abi.MapPrivate | abi.MapAnonymous | abi.MapFixed | abi.MapNoReserve)
+	if a.GrowsDown {
+		flags |= abi.MapGrowsDown
+	}
+	prot := uint64(a.Prot)
+	if prot != abi.ProtNone {
+		prot |= abi.ProtWrite
+	}
+	return tracer.NewCall(abi.SysMmap, uint64(r.Start), r.Len(), prot, flags, ^uint64(0), 0)
+}
+
+// zapCalls empties ranges, so that what is not sent again is zero.
+func zapCalls(rs []mem.Range) []stub.Call {
+	var calls []stub.Call
+	for _, r := range rs {
+		calls = append(calls, tracer.NewCall(abi.SysMadvise, uint64(r.Start), r.Len(), abi.MadvDontNeed))
+	}
+	return calls
+}
+
+func putU64(b []byte, v uint64) {
+	for i := range 8 {
+		b[i] = byte(v >> (8 * i))
+	}
+}
+
+func putU32(b []byte, v uint32) {
+	for i := range 4 {
+		b[i] = byte(v >> (8 * i))
+	}
+}
