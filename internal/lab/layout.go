@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -122,26 +123,31 @@ func readJSON(path string, v any) error {
 	return nil
 }
 
-// procStat reads the state letter and the start time of process pid, in clock ticks since boot.
-func procStat(pid int) (state byte, start uint64, err error) {
+// procStat reads whether process pid still runs and its start time, in clock ticks since boot.
+func procStat(pid int) (runs bool, start uint64, err error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		return 0, 0, err
+		return false, 0, err
 	}
 	return parseStat(string(b))
 }
 
 // parseStat reads a line of /proc/PID/stat. The command may hold blanks and brackets, so fields count from the last bracket.
-func parseStat(line string) (state byte, start uint64, err error) {
+// A process that shows as a zombie still runs while it has threads other than the first.
+func parseStat(line string) (runs bool, start uint64, err error) {
 	_, rest, ok := cutLast(line, ")")
 	f := strings.Fields(rest)
 	if !ok || len(f) < 20 {
-		return 0, 0, fmt.Errorf("stat line %q is too short", line)
+		return false, 0, fmt.Errorf("stat line %q is too short", line)
 	}
-	if _, err := fmt.Sscanf(f[19], "%d", &start); err != nil {
-		return 0, 0, fmt.Errorf("start time %q: %w", f[19], err)
+	threads, err := strconv.Atoi(f[17])
+	if err != nil {
+		return false, 0, fmt.Errorf("number of threads: %w", err)
 	}
-	return f[0][0], start, nil
+	if start, err = strconv.ParseUint(f[19], 10, 64); err != nil {
+		return false, 0, fmt.Errorf("start time: %w", err)
+	}
+	return threads > 1 || f[0] != "Z" && f[0] != "X", start, nil
 }
 
 func cutLast(s, sep string) (before, after string, found bool) {
@@ -151,10 +157,10 @@ func cutLast(s, sep string) (before, after string, found bool) {
 	return s, "", false
 }
 
-// alive reports whether the init that r names still runs. A zombie does not: everything in its namespaces has ended.
+// alive reports whether the init that r names still runs. Once it does not, nothing in its PID namespace does.
 func (r initRecord) alive() bool {
-	state, start, err := procStat(r.PID)
-	return err == nil && start == r.Start && state != 'Z' && state != 'X'
+	runs, start, err := procStat(r.PID)
+	return err == nil && start == r.Start && runs
 }
 
 // kill ends the init, and with it everything in its PID namespace; it never hits another process with the same number.
