@@ -1,0 +1,86 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+)
+
+// Verdicts of a probe.
+const (
+	probeOK      = "ok"
+	probeMissing = "missing" // the kernel does not have it
+	probeUnknown = "unknown" // it could not be found out, for the reason that is given
+)
+
+// checkReport is what check --json prints.
+type checkReport struct {
+	OK     bool         `json:"ok"` // nothing that is required is missing or unknown
+	Probes []checkProbe `json:"probes"`
+}
+
+// checkProbe is one property of the kernel.
+type checkProbe struct {
+	Name     string `json:"name"`
+	Since    string `json:"since"`    // version of Linux
+	Need     string `json:"need"`     // what mosix needs it for
+	Required bool   `json:"required"` // mosix does not work without it; otherwise it does something more slowly
+	Verdict  string `json:"verdict"`
+	Error    string `json:"error,omitempty"`
+}
+
+func (a *app) checkCommand() *cobra.Command {
+	return a.jsonFlag(&cobra.Command{
+		Use:   "check",
+		Short: "Try whether this kernel has all that mosix needs",
+		Long: `Try each thing that mosix needs of the kernel, one after the other, and say what is there. Some probes need root; as another
+user they are unknown.
+
+Exit status: 0 only if nothing that is required is missing or unknown.`,
+		Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error { return a.printCheck(check(probes())) },
+	})
+}
+
+func check(ps []checkProbe) checkReport {
+	r := checkReport{OK: true, Probes: ps}
+	for _, p := range ps {
+		if p.Required && p.Verdict != probeOK {
+			r.OK = false
+		}
+	}
+	return r
+}
+
+func (a *app) printCheck(r checkReport) error {
+	if a.json {
+		if err := a.printJSON(r); err != nil {
+			return err
+		}
+		if !r.OK {
+			return exitWith(ExitFailed, nil)
+		}
+		return nil
+	}
+	t := table{columns: []column{{title: "VERDICT"}, {title: "PROBE"}, {title: "SINCE"}, {title: "NEEDED FOR"}}}
+	for _, p := range r.Probes {
+		verdict := p.Verdict
+		if !p.Required && verdict != probeOK {
+			verdict += " (optional)"
+		}
+		t.add(verdict, p.Name, p.Since, p.Need)
+	}
+	if err := t.print(a.out, a.width); err != nil {
+		return err
+	}
+	for _, p := range r.Probes {
+		if p.Error != "" {
+			fmt.Fprintf(a.out, "\n%s: %s\n", p.Name, p.Error)
+		}
+	}
+	if !r.OK {
+		return exitWith(ExitFailed, errors.New("this kernel does not have all that mosix needs, or it could not be found out (see above)"))
+	}
+	return nil
+}

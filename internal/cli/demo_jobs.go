@@ -1,0 +1,176 @@
+package cli
+
+import (
+	"fmt"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Names in the folder where the programs of the demonstration run.
+const (
+	demoTree   = "src"        // the Go source files
+	demoCorpus = "corpus.txt" // all of them, one after the other
+)
+
+// demoPrograms is how many programs run at once.
+const demoPrograms = 9
+
+// demoKind is a program that may be installed, and a task for it. A task reads the corpus as often as rounds says; its output
+// depends on nothing else.
+type demoKind struct {
+	name string
+	kind string
+	bins []string // names to look for, in order; the first that answers to probe is taken
+	args func(rounds int) []string
+	env  []string
+}
+
+func corpusTimes(before ...string) func(int) []string {
+	return func(rounds int) []string {
+		return append(slices.Clone(before), slices.Repeat([]string{demoCorpus}, rounds)...)
+	}
+}
+
+func roundsAfter(before ...string) func(int) []string {
+	return func(rounds int) []string { return append(slices.Clone(before), strconv.Itoa(rounds)) }
+}
+
+const awkWords = `{ for (i = 1; i <= NF; i++) { n[$i]++; s = (s * 31 + length($i)) % 1000003 } }
+END { for (w in n) d++; print NR, d, s }`
+
+const perlWords = `while (<>) { $n{$_}++ for /\w+/g } print "$_ $n{$_}\n" for sort keys %n;`
+
+const perlIndex = `while (<>) { $s{$_} = (($s{$_} // 0) * 31 + $.) % 1000003 for /[A-Za-z_]\w*/g }
+print "$_ $s{$_}\n" for sort keys %s;`
+
+// pythonFiles gives both python tasks the tree: each round takes the next eight files.
+const pythonFiles = `import sys, os
+files = sorted(os.path.join(d, f) for d, _, names in os.walk("src") for f in names)
+def texts():
+    for r in range(int(sys.argv[1])):
+        for i in range(8):
+            with open(files[(8 * r + i) % len(files)], "rb") as f:
+                yield f.read()
+`
+
+const pythonTokens = pythonFiles + `import re, collections
+token = re.compile(rb'[A-Za-z_]\w*|\d+|"[^"\n]*"|//[^\n]*|[^\s\w]')
+count = collections.Counter()
+for text in texts():
+    count.update(m.group() for m in token.finditer(text))
+for word, n in sorted(count.items()):
+    print(n, word)
+`
+
+const pythonCompress = pythonFiles + `import zlib
+for text in texts():
+    packed = zlib.compress(text, 9)
+    print(len(text), len(packed), zlib.crc32(packed))
+`
+
+var demoKinds = []demoKind{
+	{name: "gzip", kind: "gzip", bins: []string{"gzip"}, args: corpusTimes("-9", "-n", "-c")},
+	{name: "python-tokens", kind: "python3", bins: pythons, args: roundsAfter("-c", pythonTokens)},
+	{name: "go-parse", kind: "go", bins: []string{"mosixctl"}, args: roundsAfter("demo-load", "parse"), env: goThreads},
+	{name: "awk-words", kind: "awk", bins: []string{"awk", "gawk", "mawk"}, args: corpusTimes(awkWords)},
+	{name: "perl-words", kind: "perl", bins: perls, args: corpusTimes("-e", perlWords, "--")},
+	{name: "sha256sum", kind: "sha256sum", bins: []string{"sha256sum"}, args: corpusTimes()},
+	{name: "python-zlib", kind: "python3", bins: pythons, args: roundsAfter("-c", pythonCompress)},
+	{name: "go-deflate", kind: "go", bins: []string{"mosixctl"}, args: roundsAfter("demo-load", "deflate"), env: goThreads},
+	{name: "perl-index", kind: "perl", bins: perls, args: corpusTimes("-e", perlIndex, "--")},
+}
+
+var (
+	pythons   = []string{"python3", "/usr/bin/python3", "/usr/local/bin/python3"}
+	perls     = []string{"perl", "/usr/bin/perl"}
+	goThreads = []string{"GOMAXPROCS=4"}
+)
+
+// demoJob is a task of one run.
+type demoJob struct {
+	Name   string `json:"name"`
+	Kind   string `json:"kind"`
+	Task   string `json:"task"` // name of the demoKind
+	Path   string `json:"path"`
+	Rounds int    `json:"rounds"`
+}
+
+func (j demoJob) command(dir string) (*exec.Cmd, error) {
+	i := slices.IndexFunc(demoKinds, func(k demoKind) bool { return k.name == j.Task })
+	if i < 0 {
+		return nil, fmt.Errorf("no task %q", j.Task)
+	}
+	c := exec.Command(j.Path, demoKinds[i].args(j.Rounds)...)
+	c.Dir = dir
+	c.Env = append(c.Environ(), "LC_ALL=C", "PYTHONDONTWRITEBYTECODE=1")
+	c.Env = append(c.Env, demoKinds[i].env...)
+	return c, nil
+}
+
+// chooseJobs looks for what is installed: every task whose program is there, and some of them again until there are nine.
+// works tries a task for one round.
+func chooseJobs(works func(demoJob) bool) ([]demoJob, error) {
+	var found []demoJob
+	kinds := map[string]bool{}
+	for _, k := range demoKinds {
+		for _, bin := range k.bins {
+			path, err := exec.LookPath(bin)
+			if err != nil {
+				continue
+			}
+			if j := (demoJob{Name: k.name, Kind: k.kind, Task: k.name, Path: path, Rounds: 1}); works(j) {
+				found = append(found, j)
+				kinds[k.kind] = true
+				break
+			}
+		}
+	}
+	if len(kinds) < 4 {
+		return nil, fmt.Errorf("the demonstration needs at least four kinds of programs and found %d (%s); install some of gzip, python3, awk, perl, coreutils",
+			len(kinds), strings.Join(kindNames(found), ", "))
+	}
+	jobs := slices.Clone(found)
+	for i := 0; len(jobs) < demoPrograms; i++ {
+		j := found[i%len(found)]
+		j.Name = fmt.Sprintf("%s-%d", j.Name, i/len(found)+2)
+		jobs = append(jobs, j)
+	}
+	return jobs, nil
+}
+
+func kindNames(jobs []demoJob) []string {
+	var out []string
+	for _, j := range jobs {
+		if !slices.Contains(out, j.Kind) {
+			out = append(out, j.Kind)
+		}
+	}
+	return out
+}
+
+// roundsFor tells how many rounds a task needs to use target CPU seconds, from measurements of shorter runs: cpu says how
+// many seconds a run of so many rounds used.
+func roundsFor(target float64, cpu func(rounds int) (float64, error)) (int, error) {
+	const enough = 0.2 // CPU seconds of a run whose time is worth something
+	k0, k := 0, 1
+	u0, u := 0.0, 0.0
+	for {
+		var err error
+		if u, err = cpu(k); err != nil {
+			return 0, err
+		}
+		if u >= enough || k >= 1<<20 {
+			break
+		}
+		k0, u0 = k, u
+		k *= min(max(int(1.5*enough/max(u, 0.001)), 2), 100)
+	}
+	perRound := u / float64(k)
+	if k0 > 0 && u > u0 { // without the time to start, which is paid once
+		perRound = (u - u0) / float64(k-k0)
+	}
+	more := (target - u) / max(perRound, 1e-6)
+	return k + max(0, int(more)+1), nil
+}

@@ -1,0 +1,126 @@
+package cli
+
+import (
+	"bytes"
+	"compress/flate"
+	"crypto/sha256"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+
+	"github.com/spf13/cobra"
+)
+
+// demoLoadWorkers is how many goroutines share the work; with GOMAXPROCS=4 as many threads compute.
+const demoLoadWorkers = 4
+
+func (a *app) demoLoadCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:    "demo-load parse|deflate ROUNDS",
+		Short:  "Parse or compress Go files in several threads (used by demo)",
+		Hidden: true,
+		Args:   cobra.ExactArgs(2),
+		RunE: func(_ *cobra.Command, args []string) error {
+			rounds, err := strconv.Atoi(args[1])
+			if err != nil {
+				return usagef("%q is not a number of rounds", args[1])
+			}
+			work, ok := map[string]func(name string, text []byte) (string, error){"parse": demoParse, "deflate": demoDeflate}[args[0]]
+			if !ok {
+				return usagef("%q is no load: want parse or deflate", args[0])
+			}
+			return a.demoLoad(work, rounds)
+		},
+	}
+}
+
+// demoLoad applies work to the files of the tree, eight per round, and prints the lines in the order of the files, whichever
+// thread was first.
+func (a *app) demoLoad(work func(string, []byte) (string, error), rounds int) error {
+	var files []string
+	err := filepath.WalkDir(demoTree, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() {
+			files = append(files, path)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if len(files) == 0 {
+		return fmt.Errorf("no files below %s", demoTree)
+	}
+	slices.Sort(files)
+	lines := make([]string, 8*rounds)
+	var next atomic.Int64
+	var failed sync.Once
+	var firstErr error
+	var wg sync.WaitGroup
+	for range demoLoadWorkers {
+		wg.Go(func() {
+			for i := int(next.Add(1)) - 1; i < len(lines); i = int(next.Add(1)) - 1 {
+				name := files[i%len(files)]
+				text, err := os.ReadFile(name)
+				if err == nil {
+					lines[i], err = work(name, text)
+				}
+				if err != nil {
+					failed.Do(func() { firstErr = err })
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if firstErr != nil {
+		return firstErr
+	}
+	for _, l := range lines {
+		if _, err := fmt.Fprintln(a.out, l); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// demoParse counts the nodes of the syntax tree and adds up where its names stand.
+func demoParse(name string, text []byte) (string, error) {
+	set := token.NewFileSet()
+	f, err := parser.ParseFile(set, name, text, parser.ParseComments)
+	if err != nil {
+		return "", err
+	}
+	nodes, names := 0, 0
+	ast.Inspect(f, func(n ast.Node) bool {
+		nodes++
+		if id, ok := n.(*ast.Ident); ok {
+			names += set.Position(id.Pos()).Line * len(id.Name)
+		}
+		return true
+	})
+	return fmt.Sprintf("%s: %d nodes, %d imports, %d", f.Name.Name, nodes, len(f.Imports), names), nil
+}
+
+// demoDeflate compresses text and prints the hash of the result.
+func demoDeflate(name string, text []byte) (string, error) {
+	var b bytes.Buffer
+	w, err := flate.NewWriter(&b, flate.BestCompression)
+	if err != nil {
+		return "", err
+	}
+	if _, err := w.Write(text); err != nil {
+		return "", err
+	}
+	if err := w.Close(); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%x  %d  %s", sha256.Sum256(b.Bytes()), b.Len(), filepath.ToSlash(name)), nil
+}

@@ -1,0 +1,204 @@
+package cli
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// demoCPUSeconds is what each program shall use at least, with what a measurement may be wrong by.
+const (
+	demoCPUSeconds = 5.0
+	demoMargin     = 0.35
+)
+
+// demoEvent is one line that demo-node writes. Bytes of raw output follow an "output" event.
+type demoEvent struct {
+	Event   string    `json:"event"` // prepared started done output end
+	Jobs    []demoJob `json:"jobs,omitempty"`
+	Name    string    `json:"name,omitempty"`
+	PID     int       `json:"pid,omitempty"`
+	Exit    int       `json:"exit,omitempty"` // as a shell's $?
+	CPU     float64   `json:"cpu_seconds,omitempty"`
+	Seconds float64   `json:"seconds,omitempty"`
+	Bytes   int64     `json:"bytes,omitempty"`
+}
+
+func (a *app) demoNodeCommand() *cobra.Command {
+	var plan string
+	c := &cobra.Command{
+		Use:    "demo-node",
+		Short:  "Run the programs of the demonstration on one node (used by demo)",
+		Hidden: true,
+		Args:   cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			var jobs []demoJob
+			if plan != "" {
+				if err := json.Unmarshal([]byte(plan), &jobs); err != nil {
+					return usagef("--plan: %w", err)
+				}
+			}
+			home, err := os.UserHomeDir()
+			if err != nil {
+				return err
+			}
+			dir, err := os.MkdirTemp(home, "demo")
+			if err != nil {
+				return fmt.Errorf("make a folder for the demonstration: %w", err)
+			}
+			defer os.RemoveAll(dir)
+			return demoNode(a.in, a.out, dir, jobs, demoCPUSeconds+demoMargin)
+		},
+	}
+	c.Flags().StringVar(&plan, "plan", "", "programs and rounds, as an earlier run has chosen them")
+	return c
+}
+
+// demoNode unpacks the tree from in, chooses what to run unless jobs says it, runs all of it at once in dir, and reports.
+func demoNode(in io.Reader, out io.Writer, dir string, jobs []demoJob, cpu float64) error {
+	w := bufio.NewWriter(out)
+	enc := json.NewEncoder(w)
+	var mu sync.Mutex
+	say := func(e demoEvent) error {
+		mu.Lock()
+		defer mu.Unlock()
+		return errors.Join(enc.Encode(e), w.Flush())
+	}
+	if err := unpackTree(in, dir); err != nil {
+		return err
+	}
+	if len(jobs) == 0 {
+		var err error
+		if jobs, err = calibrate(dir, cpu); err != nil {
+			return err
+		}
+	}
+	if err := say(demoEvent{Event: "prepared", Jobs: jobs}); err != nil {
+		return err
+	}
+	begin := time.Now()
+	var wg sync.WaitGroup
+	errs := make([]error, len(jobs))
+	for i, j := range jobs {
+		c, err := j.command(dir)
+		if err != nil {
+			return err
+		}
+		f, err := os.Create(filepath.Join(dir, j.Name+".out"))
+		if err != nil {
+			return err
+		}
+		c.Stdout = f
+		var complaint bytes.Buffer
+		c.Stderr = &complaint
+		if err := c.Start(); err != nil {
+			return fmt.Errorf("start %s: %w", j.Name, err)
+		}
+		if err := say(demoEvent{Event: "started", Name: j.Name, PID: c.Process.Pid}); err != nil {
+			return err
+		}
+		wg.Go(func() {
+			defer f.Close()
+			err := c.Wait()
+			var exit *exec.ExitError
+			if err != nil && !errors.As(err, &exit) {
+				errs[i] = fmt.Errorf("wait for %s: %w", j.Name, err)
+				return
+			}
+			if complaint.Len() > 0 {
+				fmt.Fprintf(os.Stderr, "%s: %s\n", j.Name, bytes.TrimSpace(complaint.Bytes()))
+			}
+			errs[i] = say(demoEvent{
+				Event: "done", Name: j.Name, Exit: shellStatus(c.ProcessState), CPU: cpuSeconds(c.ProcessState), Seconds: time.Since(begin).Seconds(),
+			})
+		})
+	}
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	total := time.Since(begin).Seconds()
+	for _, j := range jobs {
+		if err := sayOutput(enc, w, filepath.Join(dir, j.Name+".out"), j.Name); err != nil {
+			return err
+		}
+	}
+	return say(demoEvent{Event: "end", Seconds: total})
+}
+
+func sayOutput(enc *json.Encoder, w *bufio.Writer, path, name string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	fi, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if err := enc.Encode(demoEvent{Event: "output", Name: name, Bytes: fi.Size()}); err != nil {
+		return err
+	}
+	if _, err := io.CopyN(w, f, fi.Size()); err != nil {
+		return fmt.Errorf("read the output of %s: %w", name, err)
+	}
+	return nil
+}
+
+// calibrate chooses the programs, and rounds so that each of them uses about cpu seconds of CPU time.
+func calibrate(dir string, cpu float64) ([]demoJob, error) {
+	run := func(j demoJob) (float64, error) {
+		c, err := j.command(dir)
+		if err != nil {
+			return 0, err
+		}
+		var complaint bytes.Buffer
+		c.Stderr = &complaint
+		if err := c.Run(); err != nil {
+			return 0, fmt.Errorf("try %s: %w: %s", j.Name, err, bytes.TrimSpace(complaint.Bytes()))
+		}
+		return cpuSeconds(c.ProcessState), nil
+	}
+	jobs, err := chooseJobs(func(j demoJob) bool { _, err := run(j); return err == nil })
+	if err != nil {
+		return nil, err
+	}
+	known := map[string]int{} // by task
+	for i := range jobs {
+		if n, ok := known[jobs[i].Task]; ok {
+			jobs[i].Rounds = n
+			continue
+		}
+		n, err := roundsFor(cpu, func(rounds int) (float64, error) {
+			j := jobs[i]
+			j.Rounds = rounds
+			return run(j)
+		})
+		if err != nil {
+			return nil, err
+		}
+		jobs[i].Rounds, known[jobs[i].Task] = n, n
+	}
+	return jobs, nil
+}
+
+func cpuSeconds(s *os.ProcessState) float64 { return (s.UserTime() + s.SystemTime()).Seconds() }
+
+// shellStatus is what a shell would show in $?.
+func shellStatus(s *os.ProcessState) int {
+	if ws, ok := s.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+		return 128 + int(ws.Signal())
+	}
+	return s.ExitCode()
+}
