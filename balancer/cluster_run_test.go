@@ -239,7 +239,7 @@ func TestRestSpreads(t *testing.T) {
 // Eight loaded nodes learn of an idle one in the same period: it takes what it can use, and refuses the rest.
 func TestHerd(t *testing.T) {
 	refused := 0
-	for seed := range uint64(seeds) {
+	for seed := range uint64(seeds / 4) {
 		c := newCluster(balancer.NewMosix(), seed, half(9)...)
 		for _, n := range c.nodes[:8] {
 			for range 4 {
