@@ -122,15 +122,22 @@ func (h hierarchies) makeCgroups(lab string, n *Node) error {
 }
 
 func (h hierarchies) makeIn(root cgroupDir, controller, lab string, n *Node) (cgroupDir, error) {
-	dir := root
-	for _, elem := range []string{cgroupTop, lab, string(n.Name)} {
-		if err := enable(dir, controller); err != nil {
-			return dir, err
-		}
-		dir = dir.join(elem)
-		if err := os.Mkdir(dir.Path, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-			return dir, err
-		}
+	if err := enable(root, controller); err != nil {
+		return root, err
+	}
+	dir := root.join(cgroupTop, lab)
+	if err := mkdirBelow(dir.Path, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return dir, err
+	}
+	if err := enable(root.join(cgroupTop), controller); err != nil {
+		return dir, err
+	}
+	if err := enable(dir, controller); err != nil {
+		return dir, err
+	}
+	dir = dir.join(string(n.Name))
+	if err := os.Mkdir(dir.Path, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return dir, err
 	}
 	if err := enable(dir, controller); err != nil {
 		return dir, err
@@ -251,15 +258,6 @@ func tryRemoveTree(dir string) error {
 		}
 	}
 	return syscall.Rmdir(dir)
-}
-
-// cgroupsOf lists the groups of a node that hold its limits.
-func cgroupsOf(n Node) []string {
-	var dirs []string
-	for _, g := range n.Guests {
-		dirs = append(dirs, filepath.Dir(g))
-	}
-	return dirs
 }
 
 func nodeName(i int) id.Node { return id.Node("n" + strconv.Itoa(i+1)) }

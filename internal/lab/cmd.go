@@ -48,7 +48,8 @@ type Cmd struct {
 	mu      sync.Mutex
 	copyErr error
 	waited  bool
-	stop    func() bool // of the context
+	ctx     context.Context // nil: none
+	stop    func() bool     // no more killing when ctx ends
 }
 
 // ExitError is how a program ended that did not end with 0.
@@ -72,10 +73,10 @@ func (l *Lab) Command(node id.Node, as As, name string, args ...string) *Cmd {
 // Shell prepares the user's shell.
 func (l *Lab) Shell(node id.Node, as As) *Cmd { return &Cmd{lab: l, node: node, As: as} }
 
-// CommandContext is Command, killed when ctx ends.
+// CommandContext is Command, with its process group killed when ctx ends; Wait then returns ctx's error.
 func (l *Lab) CommandContext(ctx context.Context, node id.Node, as As, name string, args ...string) *Cmd {
 	c := l.Command(node, as, name, args...)
-	c.stop = context.AfterFunc(ctx, func() { _ = c.Signal(syscall.SIGKILL) }) // too late is no fault
+	c.ctx = ctx
 	return c
 }
 
@@ -92,6 +93,9 @@ func (c *Cmd) Start() (err error) {
 	}()
 	if c.lab == nil {
 		return errors.New("lab: a Cmd is made by Lab.Command")
+	}
+	if c.ctx != nil && c.ctx.Err() != nil {
+		return c.ctx.Err()
 	}
 	req := request{Op: opExec, Exec: &execRequest{Args: c.Args, User: firstWord(c.User, DefaultUser), Env: c.Env, Dir: c.Dir, TTY: c.TTY, Rows: c.Rows, Cols: c.Cols}}
 	var files []*os.File
@@ -137,6 +141,9 @@ func (c *Cmd) Start() (err error) {
 	if len(passed) > 0 {
 		c.Terminal = passed[0]
 	}
+	if c.ctx != nil {
+		c.stop = context.AfterFunc(c.ctx, func() { _ = c.Signal(syscall.SIGKILL) }) // too late is no fault
+	}
 	return nil
 }
 
@@ -175,6 +182,8 @@ func (c *Cmd) Wait() error {
 	switch {
 	case err != nil:
 		return c.lost(err)
+	case r.Code != 0 && c.ctx != nil && c.ctx.Err() != nil:
+		return c.ctx.Err()
 	case r.Code != 0:
 		return &ExitError{Code: r.Code}
 	}

@@ -1,6 +1,8 @@
 package lab
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -185,6 +187,19 @@ func TestStreamsAndSignals(t *testing.T) {
 		t.Errorf("the handler's exit code is %d", got)
 	}
 	out.Close()
+
+	ctx, cancel := context.WithCancel(t.Context())
+	c = l.CommandContext(ctx, "n1", As{}, "sh", "-c", "sleep 1000; true")
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	if err := c.Wait(); !errors.Is(err, context.Canceled) {
+		t.Errorf("a cancelled program: %v", err)
+	}
+	if err := l.CommandContext(ctx, "n1", As{}, "true").Run(); !errors.Is(err, context.Canceled) {
+		t.Errorf("a program that was cancelled before: %v", err)
+	}
 }
 
 // The init is deaf to signals from inside, reaps what nobody else waits for, and hangs up what its asker left.

@@ -48,11 +48,8 @@ func Up(o Options) (*Lab, error) {
 		return nil, fmt.Errorf("lab up: %w", err)
 	}
 	l := &Lab{rec: record{Name: o.Name, Created: time.Now().UTC(), Policy: o.Policy}}
-	if err := os.MkdirAll(Root, 0o755); err != nil {
-		return nil, fmt.Errorf("lab up: %w", err)
-	}
 	// Whoever makes the directory makes the lab.
-	if err := os.Mkdir(l.Dir(), 0o700); errors.Is(err, fs.ErrExist) {
+	if err := mkdirBelow(l.Dir(), 0o700); errors.Is(err, fs.ErrExist) {
 		return nil, fmt.Errorf("lab up: there is a lab %q already, up or left over; end it with: mosixctl lab down --lab %s, or give this one another --name", o.Name, o.Name)
 	} else if err != nil {
 		return nil, fmt.Errorf("lab up: %w", err)
@@ -61,6 +58,19 @@ func Up(o Options) (*Lab, error) {
 		return nil, fmt.Errorf("lab up: %w", errors.Join(err, l.Down()))
 	}
 	return l, nil
+}
+
+// mkdirBelow makes dir and, where it is not there, the one that it lies in, which the end of another lab may remove at any
+// moment.
+func mkdirBelow(dir string, mode fs.FileMode) error {
+	for tries := 10; ; tries-- {
+		if err := os.Mkdir(filepath.Dir(dir), 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		if err := os.Mkdir(dir, mode); !errors.Is(err, fs.ErrNotExist) || tries == 0 {
+			return err
+		}
+	}
 }
 
 func (o *Options) complete() error {
@@ -81,7 +91,7 @@ func (o *Options) complete() error {
 		return fmt.Errorf("%d CPU quotas for %d nodes: want one for all, or one for each", len(o.CPUs), o.Nodes)
 	}
 	for _, c := range o.CPUs {
-		if c < 0 || c > 0 && c < 0.01 {
+		if !(c == 0 || c >= 0.01) { // so that NaN is refused too
 			return fmt.Errorf("a quota of %g CPUs: want 0.01 or more, or 0 for none", c)
 		}
 	}

@@ -206,6 +206,78 @@ print(int(time.process_time() * 1000))'`
 	}
 }
 
+// Where v2 has the controllers, TestQuota goes this way; elsewhere the v2 tree has at least one controller to try it with.
+func TestVersion2Groups(t *testing.T) {
+	needRoot(t)
+	h, err := findHierarchies()
+	if err != nil {
+		t.Fatal(err)
+	}
+	controller := ""
+	for c, dir := range h {
+		if dir.V2 {
+			controller = c
+		}
+	}
+	if controller == "" {
+		t.Skip("no v2 hierarchy has a controller")
+	}
+	name := labName(t)
+	dir, err := h.makeIn(h[controller], controller, name, &Node{Name: "n1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := h.removeCgroups(name); err != nil {
+			t.Error(err)
+		}
+		nothingLeft(t, name)
+	}()
+	if b, err := os.ReadFile(filepath.Join(dir.Path, "guests", "cgroup.controllers")); err != nil || strings.TrimSpace(string(b)) != controller {
+		t.Errorf("the agent's group can hand on %q (%v), want %s", b, err, controller)
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	pid, err := inCgroups([]cgroupDir{dir.join("user")}, func(fd int) (int, error) {
+		return syscall.ForkExec("/bin/cat", []string{"cat", "/proc/self/cgroup"}, &syscall.ProcAttr{
+			Files: []uintptr{0, w.Fd(), 2}, Sys: &syscall.SysProcAttr{UseCgroupFD: fd >= 0, CgroupFD: fd},
+		})
+	})
+	w.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := io.ReadAll(r)
+	if want := "0::/" + cgroupTop + "/" + name + "/n1/user\n"; err != nil || !strings.Contains(string(out), want) {
+		t.Errorf("a program's groups: %s (%v), want %s", out, err, want)
+	}
+	if _, err := syscall.Wait4(pid, nil, 0, nil); err != nil {
+		t.Error(err)
+	}
+	// What still runs in a group ends with it.
+	sleeper, err := inCgroups([]cgroupDir{dir.join("guests")}, func(fd int) (int, error) {
+		return syscall.ForkExec("/bin/sleep", []string{"sleep", "1000"}, &syscall.ProcAttr{Sys: &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: fd}})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan syscall.WaitStatus, 1)
+	go func() {
+		var st syscall.WaitStatus
+		syscall.Wait4(sleeper, &st, 0, nil)
+		ended <- st
+	}()
+	if err := removeTree(dir.Path); err != nil {
+		t.Error(err)
+	}
+	if st := <-ended; st.Signal() != syscall.SIGKILL {
+		t.Errorf("the sleeper ended with %v", st)
+	}
+}
+
 // terminal drives a program on a terminal as a person does.
 type terminal struct {
 	t    *testing.T
