@@ -70,13 +70,23 @@ func (a *app) benchLoad(size uint64, percent float64) error {
 		return nil
 	}
 	const tick = 20 * time.Millisecond
-	pages := int(size / pageBytes)
-	due := 0.0
-	for page := 0; ; {
+	for w := (writer{memory: m}); ; {
 		time.Sleep(tick)
-		for due += float64(pages) * percent / 100 * tick.Seconds(); due >= 1; due-- {
-			m[page*pageBytes]++
-			page = (page + 1) % pages
-		}
+		w.write(float64(size/pageBytes) * percent / 100 * tick.Seconds())
+	}
+}
+
+// writer writes to one page after the other, each once before any a second time.
+type writer struct {
+	memory []byte
+	page   int
+	due    float64 // pages, of which a part is carried over
+}
+
+// write writes to n more pages.
+func (w *writer) write(n float64) {
+	for w.due += n; w.due >= 1; w.due-- {
+		w.memory[w.page*pageBytes]++
+		w.page = (w.page + 1) % (len(w.memory) / pageBytes)
 	}
 }

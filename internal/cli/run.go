@@ -121,7 +121,7 @@ func (a *app) moverCommand() *cobra.Command {
 			}
 			gate := os.NewFile(3, "gate")
 			if started {
-				return a.move(c.Context(), pid, args[1], args[2], allowPrivileged, gate)
+				return a.move(c.Context(), pid, args[1], args[2], allowPrivileged, gate, moverPatience)
 			}
 			// A second generation, in a session of its own, so that neither the command's wait() nor its terminal sees it.
 			next := exec.Command("/proc/self/exe", "--socket", a.socket, moverName, "--allow-privileged="+strconv.FormatBool(allowPrivileged),
@@ -137,14 +137,16 @@ func (a *app) moverCommand() *cobra.Command {
 	return c
 }
 
-// How long and how often the mover asks while the command starts: it may be refused while it still maps its libraries.
+// How long and how often the mover asks while the command starts: it may be refused while it still maps its libraries. A move
+// that fails is not going to be refused any more; it is tried a few times.
 const (
 	moverPatience = 5 * time.Second
 	moverPause    = 100 * time.Millisecond
+	moverFailures = 3
 )
 
 // move waits until process pid is executed, which closes the gate, and moves it.
-func (a *app) move(ctx context.Context, pid id.HomePID, to, name string, allowPrivileged bool, gate io.Reader) error {
+func (a *app) move(ctx context.Context, pid id.HomePID, to, name string, allowPrivileged bool, gate io.Reader, patience time.Duration) error {
 	p, err := os.FindProcess(int(pid)) // a pidfd: the number cannot become another process's meanwhile
 	if err != nil {
 		return nil // it has ended: nothing to move and nothing to say
@@ -153,6 +155,7 @@ func (a *app) move(ctx context.Context, pid id.HomePID, to, name string, allowPr
 	if n, _ := gate.Read(make([]byte, 1)); n > 0 {
 		return nil // not executed, which mosixctl run itself tells
 	}
+	failures := 0
 	for begin := time.Now(); ; time.Sleep(moverPause) {
 		if errors.Is(p.Signal(syscall.Signal(0)), os.ErrProcessDone) {
 			return nil
@@ -161,7 +164,10 @@ func (a *app) move(ctx context.Context, pid id.HomePID, to, name string, allowPr
 		if err == nil && res.Result == api.ResultMoved {
 			return nil
 		}
-		if err == nil && time.Since(begin) < moverPatience {
+		if err == nil && res.Result == api.ResultFailed {
+			failures++
+		}
+		if err == nil && time.Since(begin) < patience && failures < moverFailures {
 			continue
 		}
 		if errors.Is(p.Signal(syscall.Signal(0)), os.ErrProcessDone) {
