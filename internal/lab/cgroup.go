@@ -214,7 +214,7 @@ func (h hierarchies) removeCgroups(lab string) error {
 		done[root.Path] = true
 		top := root.join(cgroupTop)
 		errs = append(errs, removeTree(top.join(lab).Path))
-		os.Remove(top.Path) // stays where another lab has a group in it
+		_ = os.Remove(top.Path) // stays where another lab has a group in it
 	}
 	return errors.Join(errs...)
 }
@@ -254,7 +254,7 @@ func tryRemoveTree(dir string) error {
 	}
 	for _, f := range strings.Fields(string(procs)) {
 		if pid, err := strconv.Atoi(f); err == nil && pid > 0 {
-			syscall.Kill(pid, syscall.SIGKILL) // the list is of this moment; what has ended since is no fault
+			_ = syscall.Kill(pid, syscall.SIGKILL) // the list is of this moment; what has ended since is no fault
 		}
 	}
 	return syscall.Rmdir(dir)

@@ -195,7 +195,7 @@ func (c *Cmd) cleanup() {
 		c.stop()
 	}
 	if c.c.UnixConn != nil {
-		c.c.Close()
+		_ = c.c.Close()
 	}
 	for _, f := range c.ends {
 		f.Close() // ends a copy to a program that reads no more

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"time"
 
 	"mosix/internal/id"
@@ -61,7 +60,7 @@ func Down(name string) error {
 	if err := os.RemoveAll(labDir(name)); err != nil {
 		return fmt.Errorf("lab down: %w", err)
 	}
-	os.Remove(filepath.Clean(Root)) // stays where there is another lab
+	_ = os.Remove(Root) // stays where there is another lab
 	return nil
 }
 

@@ -154,7 +154,7 @@ func (n *nodeInit) startProgram(who account, req *execRequest, files []*os.File)
 				s.UseCgroupFD, s.CgroupFD = cgroupFD >= 0, cgroupFD
 				attr := &syscall.ProcAttr{Dir: dir, Env: env, Files: fds, Sys: &s}
 				pid, err := syscall.ForkExec(path, args, attr)
-				if err == syscall.ENOEXEC { // a script without #!
+				if errors.Is(err, syscall.ENOEXEC) { // a script without #!
 					pid, err = syscall.ForkExec("/bin/sh", append([]string{"sh", path}, args[1:]...), attr)
 				}
 				return pid, err
@@ -169,7 +169,7 @@ func (n *nodeInit) startProgram(who account, req *execRequest, files []*os.File)
 			return nil, fmt.Errorf("start %s as %s: %w", path, who.name, err)
 		}
 	}
-	if result == error(syscall.ENOENT) {
+	if errors.Is(result, syscall.ENOENT) {
 		return nil, fmt.Errorf("start %s as %s: the node has no such program in its PATH; --bind FILE of lab up brings one: %w", args[0], who.name, result)
 	}
 	return nil, fmt.Errorf("start %s as %s: %w", args[0], who.name, result)

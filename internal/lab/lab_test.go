@@ -151,7 +151,7 @@ func TestStreamsAndSignals(t *testing.T) {
 		t.Errorf("cat gave %d bytes of %d (%v)", len(out), len(big), err)
 	}
 	c = l.Command("n1", As{}, "sh", "-c", "echo out; echo err >&2; echo $X")
-	c.Env = []string{"X=from outside"}
+	c.Env = []string{"X=from outside", "BIG=" + big[:100<<10]}
 	if out, err := c.CombinedOutput(); err != nil || string(out) != "out\nerr\nfrom outside\n" {
 		t.Errorf("got %q, %v", out, err)
 	}

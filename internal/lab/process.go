@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"errors"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -57,7 +58,7 @@ func (p *processes) reap() {
 	for {
 		var st syscall.WaitStatus
 		pid, err := syscall.Wait4(-1, &st, syscall.WNOHANG, nil)
-		if err == syscall.EINTR {
+		if errors.Is(err, syscall.EINTR) {
 			continue
 		}
 		if err != nil || pid <= 0 {

@@ -103,7 +103,7 @@ func dial(path string) (conn, error) {
 		err = errors.Join(err, serr)
 	}
 	if err != nil {
-		c.Close()
+		_ = c.Close()
 		return conn{}, err
 	}
 	return conn{c}, nil

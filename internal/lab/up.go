@@ -254,7 +254,7 @@ func (l *Lab) startNode(n Node, o Options, h *hub) error {
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start its init in new namespaces (needs CAP_SYS_ADMIN): %w", err)
 	}
-	go cmd.Wait() // reaps it, where this program lives that long; how it ended is in its log
+	go func() { _ = cmd.Wait() }() // reaps it, where this program lives that long; how it ended is in its log
 	theirs.Close()
 	_, start, err := procStat(cmd.Process.Pid)
 	if err != nil {
