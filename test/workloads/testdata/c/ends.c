@@ -19,6 +19,7 @@ int main(int argc, char **argv)
 {
 	const char *how = argc > 3 ? argv[3] : "exit7";
 	volatile uint64_t h = 141;
+	volatile uintptr_t nowhere = 8;
 	pthread_t t, keep;
 	work_begin(argc, argv);
 	if (strcmp(how, "thread") == 0 || strcmp(how, "main") == 0)
@@ -38,14 +39,14 @@ int main(int argc, char **argv)
 	else if (strcmp(how, "kill") == 0)
 		kill(getpid(), SIGKILL);
 	else if (strcmp(how, "segv") == 0)
-		*(volatile int *)8 = 1;
+		*(volatile int *)(uintptr_t)nowhere = 1;
 	else if (strcmp(how, "abort") == 0)
 		abort();
 	else if (strcmp(how, "wait") == 0)
 		for (;;)
 			pause();
 	else if (strcmp(how, "thread") == 0 || strcmp(how, "main") == 0) {
-		pthread_create(&t, NULL, leaver, &t);
+		pthread_create(&t, NULL, leaver, (void *)how);
 		if (strcmp(how, "main") == 0)
 			pthread_exit(NULL);
 		for (;;)
