@@ -108,6 +108,7 @@ func (p *Process) encode(w *pack.Writer) {
 		w.U64(l[1])
 	}
 	w.U64(uint64(p.RealOffset))
+	encodeInfos(w, p.Pending)
 	w.U32(uint32(len(p.Threads)))
 	for i := range p.Threads {
 		p.Threads[i].encode(w)
@@ -130,6 +131,7 @@ func decodeProcess(r *pack.Reader) (p Process) {
 		p.Limits[i] = [2]uint64{r.U64(), r.U64()}
 	}
 	p.RealOffset = int64(r.U64())
+	p.Pending = decodeInfos(r)
 	n := r.Count(27 * 8)
 	for i := 0; i < n && r.Err() == nil; i++ {
 		p.Threads = append(p.Threads, decodeThread(r))
@@ -179,10 +181,26 @@ func (t *Thread) encode(w *pack.Writer) {
 	w.U64(t.Rseq)
 	w.U32(t.RseqSize)
 	w.U32(t.RseqSig)
-	w.U32(uint32(len(t.Pending)))
-	for i := range t.Pending {
-		w.B = append(w.B, t.Pending[i][:]...)
+	encodeInfos(w, t.Pending)
+}
+
+func encodeInfos(w *pack.Writer, infos []abi.Siginfo) {
+	w.U32(uint32(len(infos)))
+	for i := range infos {
+		w.B = append(w.B, infos[i][:]...)
 	}
+}
+
+func decodeInfos(r *pack.Reader) (out []abi.Siginfo) {
+	n := r.Count(len(abi.Siginfo{}))
+	for i := 0; i < n && r.Err() == nil; i++ {
+		var si abi.Siginfo
+		for j := range si {
+			si[j] = r.U8()
+		}
+		out = append(out, si)
+	}
+	return out
 }
 
 func decodeThread(r *pack.Reader) (t Thread) {
@@ -194,13 +212,6 @@ func decodeThread(r *pack.Reader) (t Thread) {
 	t.Alt = abi.StackT{SP: r.U64(), Flags: r.U32(), Size: r.U64()}
 	t.Robust, t.RobustLen, t.ClearTID = r.U64(), r.U64(), r.U64()
 	t.Rseq, t.RseqSize, t.RseqSig = r.U64(), r.U32(), r.U32()
-	n := r.Count(len(abi.Siginfo{}))
-	for i := 0; i < n && r.Err() == nil; i++ {
-		var si abi.Siginfo
-		for j := range si {
-			si[j] = r.U8()
-		}
-		t.Pending = append(t.Pending, si)
-	}
+	t.Pending = decodeInfos(r)
 	return t
 }

@@ -30,6 +30,7 @@ type Process struct {
 	Expedit    uint32        // membarrier registrations, as MEMBARRIER_CMD_GET_REGISTRATIONS gives them
 	CPUTime    uint64        // used so far, user and system, ns
 	Limits     [16][2]uint64 // resource limits by number: soft, hard
+	Pending    []abi.Siginfo // signals for the process as a whole, to be queued again
 	RealOffset int64         // home's realtime clock minus its monotonic one, ns
 }
 

@@ -10,12 +10,16 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"time"
 
 	"mosix/internal/kern"
 )
 
 // ErrGone says that the process, or a thread of it, has ended meanwhile.
 var ErrGone = errors.New("the process has ended")
+
+// ErrQuit says that a stop was no longer wanted before it came.
+var ErrQuit = errors.New("the stop was given up")
 
 // Run executes f on an operating-system thread that ends with it.
 func Run(f func() error) error {
@@ -89,8 +93,20 @@ func decode(tid, st int) Stop {
 	return s
 }
 
-func wait(tid int) (Stop, error) {
-	_, st, err := kern.Wait(tid, 0)
+// wait waits for the next stop of tid. Where quit is given it is asked again and again whether to give up.
+func wait(tid int, quit func() bool) (Stop, error) {
+	flags := 0
+	if quit != nil {
+		flags = kern.WNoHang
+	}
+	n, st, err := kern.Wait(tid, flags)
+	for pause := 10 * time.Microsecond; quit != nil && err == nil && n == 0; pause = min(2*pause, time.Millisecond) {
+		if quit() {
+			return Stop{}, ErrQuit
+		}
+		time.Sleep(pause)
+		n, st, err = kern.Wait(tid, flags)
+	}
 	if err != nil {
 		if kern.IsGone(err) {
 			return Stop{}, fmt.Errorf("%w (%v)", ErrGone, err)

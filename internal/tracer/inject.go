@@ -40,7 +40,7 @@ func (t *Thread) runTo(r abi.Regs, stop mem.Addr) (abi.Regs, error) {
 		if err != nil {
 			return r, gone(err)
 		}
-		s, err := wait(t.TID)
+		s, err := wait(t.TID, nil)
 		if err != nil {
 			return r, err
 		}

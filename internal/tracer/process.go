@@ -24,6 +24,7 @@ type Process struct {
 	Options int // of ptrace, for every thread seized from now on
 	Code    *stub.Code
 	Region  *region.Region // where injected calls run; nil before Plant
+	Quit    func() bool    // while waiting for threads to stop: give up?
 	NewTask int            // the thread or process that the last injected clone made
 
 	threads   map[int]*Thread
@@ -111,12 +112,21 @@ func (p *Process) TIDs() ([]int, error) {
 }
 
 // Seize stops thread tid.
-func (p *Process) Seize(tid int) (*Thread, error) {
+func (p *Process) Seize(tid int) (*Thread, error) { return p.SeizeWith(tid, nil) }
+
+// SeizeWith stops thread tid; between asking for the stop and waiting for it, between is called: a guest that waits for the
+// answer to a call stops only with it.
+func (p *Process) SeizeWith(tid int, between func() error) (*Thread, error) {
 	if err := kern.Seize(tid, p.Options); err != nil {
 		return nil, gone(err)
 	}
 	if err := kern.Interrupt(tid); err != nil {
 		return nil, gone(err)
+	}
+	if between != nil {
+		if err := between(); err != nil {
+			return nil, err
+		}
 	}
 	t := &Thread{TID: tid, Proc: p}
 	p.threads[tid] = t
@@ -131,7 +141,10 @@ func (p *Process) Adopt(tid int) (*Thread, error) {
 }
 
 // SeizeAll stops every thread of the process, also those that are born meanwhile.
-func (p *Process) SeizeAll() error {
+func (p *Process) SeizeAll() error { return p.SeizeAllWith(nil) }
+
+// SeizeAllWith is SeizeAll; between the asking and the waiting, between is called.
+func (p *Process) SeizeAllWith(between func() error) error {
 	for {
 		tids, err := p.TIDs()
 		if err != nil {
@@ -163,6 +176,11 @@ func (p *Process) SeizeAll() error {
 				return err
 			}
 		}
+		if between != nil {
+			if err := between(); err != nil {
+				return err
+			}
+		}
 		for _, t := range fresh {
 			if err := t.awaitStop(); err != nil {
 				if errors.Is(err, ErrGone) && t.TID != p.PID {
@@ -184,7 +202,7 @@ func gone(err error) error {
 
 // awaitStop waits for the stop that was asked for and remembers registers and mask.
 func (t *Thread) awaitStop() error {
-	s, err := wait(t.TID)
+	s, err := wait(t.TID, t.Proc.Quit)
 	if err != nil {
 		return err
 	}

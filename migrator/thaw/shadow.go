@@ -21,25 +21,37 @@ func Hold(p *tracer.Process, g *region.Region) error {
 	return p.SeizeAll()
 }
 
-// Back makes the held shadow be the process again, from image f, and lets it run. frames are memory that must be put in first:
-// nil when the shadow's memory was never given back. It is the end of coming home, and of an aborted move.
-func Back(p *tracer.Process, f *image.Family, moved bool, frames [][]byte) error {
+// Fill makes the memory of the held shadow that of image f: its areas, then the zaps, then frames of pages. The shadow stays
+// one: it can be let go into its loop again.
+func Fill(p *tracer.Process, f *image.Family, zap []mem.Range, frames [][]byte) error {
+	l := p.Leader()
+	if l == nil {
+		return fmt.Errorf("the shadow of %v has lost its leading thread: %w", f.Process, tracer.ErrGone)
+	}
+	if err := relayout(p, l, f.Members[0].Areas); err != nil {
+		return err
+	}
+	if _, err := l.Batch(zapCalls(zap)); err != nil {
+		return err
+	}
+	for _, fr := range frames {
+		if lost, err := pages.Write(p.PID, p.Mem, fr); err != nil || lost > 0 {
+			return errors.Join(err, fmt.Errorf("%d pages could not be brought home", lost))
+		}
+	}
+	return nil
+}
+
+// Back makes the held shadow be the process again, from image f, and lets it run: the end of coming home, and of an aborted
+// move. Its memory is in place.
+func Back(p *tracer.Process, f *image.Family) error {
 	m, l := &f.Members[0], p.Leader()
 	if l == nil || len(p.Held()) != len(m.Threads) {
 		return fmt.Errorf("the shadow of %v has %d threads, its image %d", f.Process, len(p.Held()), len(m.Threads))
 	}
 	for _, t := range p.Held() {
-		t.Stash = nil // queued anew below, or recorded
-	}
-	if moved {
-		if err := relayout(p, l, m.Areas); err != nil {
-			return err
-		}
-		for _, fr := range frames {
-			if lost, err := pages.Write(p.PID, p.Mem, fr); err != nil || lost > 0 {
-				return errors.Join(err, fmt.Errorf("%d pages could not be brought home", lost))
-			}
-		}
+		m.Pending = append(m.Pending, t.Stash...) // taken from the shadow by our own stop
+		t.Stash = nil
 	}
 	if err := restoreProcess(l, m); err != nil {
 		return err
@@ -68,10 +80,30 @@ func Back(p *tracer.Process, f *image.Family, moved bool, frames [][]byte) error
 		}
 	}
 	l.Stash = nil
+	for _, si := range m.Pending {
+		if err := l.QueueSignal(si, true); err != nil {
+			return err
+		}
+	}
+	for _, sig := range p.Region.TakeSignals() { // recorded, and not on its way to the guest
+		if err := requeue(p, l, sig); err != nil {
+			return err
+		}
+	}
 	if err := p.Uproot(l); err != nil {
 		return err
 	}
 	return p.ReleaseAll()
+}
+
+// requeue gives the process a signal again that the recorder took for the guest.
+func requeue(p *tracer.Process, l *tracer.Thread, sig region.Signal) error {
+	if sig.Info.Code() == abi.SITkill {
+		if t := p.Thread(sig.TID); t != nil {
+			return t.QueueSignal(sig.Info, false)
+		}
+	}
+	return l.QueueSignal(sig.Info, true)
 }
 
 // relayout makes the shadow's areas those of the image: what the guest unmapped goes, what it mapped comes, and protections

@@ -1,0 +1,150 @@
+package guest
+
+import (
+	"time"
+
+	"mosix/homeproxy"
+	"mosix/internal/abi"
+	"mosix/internal/id"
+	"mosix/internal/kern"
+	"mosix/internal/mem"
+)
+
+const (
+	sysTime         = 201
+	sysGettimeofday = 96
+	sysTkill        = 200
+)
+
+// both serves the calls in which the guest's side and the shadow's must agree.
+func (g *Guest) both(c *call, row *homeproxy.Row, args [6]uint64) {
+	switch c.nr {
+	case abi.SysRtSigaction:
+		g.sigaction(c, args)
+	case abi.SysExitGroup:
+		// The shadow ends first: its parent must see the status whatever happens to us. Its end comes back as ours.
+		g.dispatch(c, homeproxy.Request{Nr: c.nr, Args: args})
+	case abi.SysExit:
+		g.exitThread(c, args)
+	case abi.SysTgkill:
+		g.localSignal(c, id.HomePID(int32(args[1])), int(int32(args[2])))
+	case sysTkill:
+		g.localSignal(c, id.HomePID(int32(args[0])), int(int32(args[1])))
+	case abi.SysClockGettime, sysGettimeofday, sysTime:
+		if c.nr == abi.SysClockGettime && (args[0] == 2 || args[0] == 3) {
+			g.comeHome(c, row.Name)
+			return
+		}
+		g.clock(c, args)
+	default:
+		g.comeHome(c, row.Name)
+	}
+}
+
+// sigaction tells home first, so that no signal is recorded there by rules that the guest has given up, then lets the guest's
+// own kernel do the same.
+func (g *Guest) sigaction(c *call, args [6]uint64) {
+	if args[1] == 0 {
+		g.proceed(c.id)
+		return
+	}
+	var act [abi.SigActionSize]byte
+	if n, err := g.ReadMemory(mem.Addr(args[1]), act[:]); err != nil || n != len(act) {
+		g.proceed(c.id) // the guest's kernel finds the same fault
+		return
+	}
+	g.dispatch(c, homeproxy.Request{Nr: c.nr, Args: args, In: []homeproxy.Blob{{Addr: mem.Addr(args[1]), Data: act[:]}}})
+}
+
+// exitThread ends one thread on both sides; the last one ends the process.
+func (g *Guest) exitThread(c *call, args [6]uint64) {
+	if len(g.tids) == 1 {
+		g.dispatch(c, homeproxy.Request{Nr: abi.SysExitGroup, Args: args})
+		return
+	}
+	g.seqs[c.tid]++
+	g.link.Call(c.tid, g.seqs[c.tid], homeproxy.Request{Nr: abi.SysExit, Args: args}, false)
+	delete(g.tids, c.tid)
+	delete(g.back, c.host)
+	g.proceed(c.id)
+}
+
+// localSignal lets a thread signal another of its own process by the guest's kernel, and gets the target out of a forwarded
+// call, in which no signal would reach it.
+func (g *Guest) localSignal(c *call, target id.HomePID, sig int) {
+	t := g.calls[target]
+	if t == nil || t.answer != nil || t.seq == 0 || sig == 0 {
+		g.proceed(c.id)
+		return
+	}
+	g.proceed(c.id)
+	go func() {
+		for range 200 { // until the signal is there, or has found nobody
+			g.mu.Lock()
+			if g.calls[target] != t || t.answer != nil || g.leaving {
+				g.mu.Unlock()
+				return
+			}
+			st := g.signalState(t.host)
+			if st.pending&^st.blocked&^st.ignored != 0 {
+				g.link.Cancel(t.tid, t.seq)
+				g.mu.Unlock()
+				return
+			}
+			g.mu.Unlock()
+			if st.blocked&abi.SigBit(sig) != 0 {
+				return
+			}
+			time.Sleep(100 * time.Microsecond)
+		}
+	}()
+}
+
+// clock answers a raw call for realtime from home's clock.
+func (g *Guest) clock(c *call, args [6]uint64) {
+	off := g.Clocks.Mono + g.Clocks.Real
+	if g.Region != nil {
+		off = g.Clocks.Mono + g.Region.Header().RealOffset
+	}
+	ns := kern.Now(kern.ClockMonotonic) + off
+	put := func(a uint64, lo, hi int64) int64 {
+		var b [16]byte
+		le.PutUint64(b[:], uint64(lo))
+		le.PutUint64(b[8:], uint64(hi))
+		if n, err := g.WriteMemory(mem.Addr(a), b[:]); err != nil || n != 16 {
+			return -int64(kern.EFAULT)
+		}
+		return 0
+	}
+	var ret int64
+	switch c.nr {
+	case abi.SysClockGettime:
+		if args[0] == 11 { // TAI differs by whole seconds that home's kernel knows
+			ns += int64(taiOffset()) * 1e9
+		}
+		ret = put(args[1], ns/1e9, ns%1e9)
+	case sysGettimeofday:
+		if args[0] != 0 {
+			ret = put(args[0], ns/1e9, ns%1e9/1000)
+		}
+		if args[1] != 0 && ret == 0 {
+			var zone [8]byte
+			if _, err := g.WriteMemory(mem.Addr(args[1]), zone[:]); err != nil {
+				ret = -int64(kern.EFAULT)
+			}
+		}
+	default:
+		ret = ns / 1e9
+		if args[0] != 0 {
+			var b [8]byte
+			le.PutUint64(b[:], uint64(ret))
+			if _, err := g.WriteMemory(mem.Addr(args[0]), b[:]); err != nil {
+				ret = -int64(kern.EFAULT)
+			}
+		}
+	}
+	g.send(c.id, ret)
+}
+
+// taiOffset is TAI minus UTC as this kernel has it, in seconds.
+func taiOffset() int64 { return (kern.Now(11) - kern.Now(kern.ClockRealtime) + 5e8) / 1e9 }

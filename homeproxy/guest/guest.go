@@ -1,0 +1,715 @@
+// Package guest serves the calls of a guest on its host: it answers the few that it may, forwards the others to the shadow, and
+// brings signals in. Its one invariant: a raw restart code, -512 to -516, reaches a thread only between the interruption of
+// that very thread and its stop, so that the guest's own kernel decides what the program sees.
+package guest
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"mosix/homeproxy"
+	"mosix/internal/abi"
+	"mosix/internal/id"
+	"mosix/internal/kern"
+	"mosix/internal/mem"
+	"mosix/internal/region"
+	"mosix/internal/stub"
+	"mosix/internal/tracer"
+	"mosix/migrator/thaw"
+)
+
+// Link carries frames to home. Send must not block for long; while home is out of reach it drops what it is given, and Resend
+// repeats it.
+type Link interface {
+	Call(tid id.HomePID, seq id.Seq, req homeproxy.Request, restart bool)
+	Cancel(tid id.HomePID, seq id.Seq)
+	Died(status int)
+	WantHome(why string) // a call that cannot be served at a distance: start the move home
+}
+
+// Guest is a running guest.
+type Guest struct {
+	Process  id.Process
+	Epoch    id.Epoch
+	PID      int // here
+	Keeper   *region.Region
+	KeeperID int
+	Region   *region.Region // of the guest itself
+	Listener *os.File
+	Uffd     *os.File // notes writes to what the shadow keeps; nil when lost
+	Kept     []mem.Range
+	Cgroups  []string
+	Clocks   thaw.Clocks
+
+	link Link
+	log  *slog.Logger
+	code *stub.Code
+
+	mu       sync.Mutex
+	tids     map[id.HomePID]int // home number to host number
+	back     map[int]id.HomePID
+	calls    map[id.HomePID]*call // in flight
+	seqs     map[id.HomePID]id.Seq
+	restarts map[id.HomePID]uint32 // the call that a thread's restart block at home continues
+	signals  []signal              // not queued in the guest yet
+	inject   map[int]bool          // host threads that execute a call of ours
+	stopping map[int]bool          // host threads that were interrupted: an answer given now comes with the stop
+	leaving  bool                  // every thread is being held
+	holding  bool                  // … and has not been interrupted yet: answers wait
+	homeward bool                  // home was asked for
+	ended    bool
+	hands    sync.Mutex // one injection at a time
+	done     chan struct{}
+	wg       sync.WaitGroup
+
+	OnCall     func(name string, took time.Duration)
+	OnComeHome func(name string)
+}
+
+type call struct {
+	tid     id.HomePID
+	host    int
+	id      uint64 // of the notification
+	nr      uint32
+	seq     id.Seq
+	c       *homeproxy.Call
+	req     homeproxy.Request
+	restart bool
+	mask    uint64
+	masked  bool
+	started time.Time
+	answer  *int64 // held back: the thread is about to be stopped
+}
+
+type signal struct {
+	tid     id.HomePID
+	info    abi.Siginfo
+	process bool
+}
+
+// Options are what a Guest is made of.
+type Options struct {
+	Process  id.Process
+	Epoch    id.Epoch
+	PID      int
+	Keeper   *region.Region
+	KeeperID int
+	Region   *region.Region
+	Listener *os.File
+	Uffd     *os.File
+	Kept     []mem.Range
+	Cgroups  []string
+	Clocks   thaw.Clocks
+	Restarts map[id.HomePID]uint32
+	Link     Link
+	Log      *slog.Logger
+	Code     *stub.Code
+}
+
+// New makes a Guest of what thaw has built or an earlier agent has left. Serve starts it.
+func New(o Options) (*Guest, error) {
+	tids, err := thaw.HostTIDs(o.PID)
+	if err != nil {
+		return nil, err
+	}
+	g := &Guest{Process: o.Process, Epoch: o.Epoch, PID: o.PID, Keeper: o.Keeper, KeeperID: o.KeeperID, Region: o.Region, Listener: o.Listener,
+		Uffd: o.Uffd, Kept: o.Kept, Cgroups: o.Cgroups, Clocks: o.Clocks, link: o.Link, log: o.Log, code: o.Code,
+		tids: tids, back: map[int]id.HomePID{}, calls: map[id.HomePID]*call{}, seqs: map[id.HomePID]id.Seq{}, restarts: o.Restarts,
+		inject: map[int]bool{}, stopping: map[int]bool{}, done: make(chan struct{})}
+	if g.restarts == nil {
+		g.restarts = map[id.HomePID]uint32{}
+	}
+	for h, n := range tids {
+		g.back[n] = h
+	}
+	return g, nil
+}
+
+// ReadMemory and WriteMemory are the guest's memory, by its own rights: what it could not read or write itself fails.
+func (g *Guest) ReadMemory(a mem.Addr, b []byte) (int, error) {
+	return kern.ReadVM(g.PID, b, mem.Range{Start: a, End: a + mem.Addr(len(b))})
+}
+
+// WriteMemory copies b into the guest.
+func (g *Guest) WriteMemory(a mem.Addr, b []byte) (int, error) {
+	return kern.WriteVM(g.PID, b, mem.Range{Start: a, End: a + mem.Addr(len(b))})
+}
+
+// Serve takes the guest's calls until it ends or Stop is called.
+func (g *Guest) Serve() {
+	g.wg.Add(2)
+	go g.receive()
+	go g.await()
+}
+
+// Stop ends this agent's part: the guest's calls wait for the next agent.
+func (g *Guest) Stop() {
+	g.mu.Lock()
+	select {
+	case <-g.done:
+	default:
+		close(g.done)
+	}
+	g.mu.Unlock()
+	kern.FutexWake(&g.Keeper.Keeper().Doorbell, 1<<30)
+	g.wg.Wait()
+}
+
+func (g *Guest) stopped() bool {
+	select {
+	case <-g.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// receive is the loop that takes notifications.
+func (g *Guest) receive() {
+	defer g.wg.Done()
+	for !g.stopped() {
+		in, hup := kern.PollIn(g.Listener, 200*time.Millisecond)
+		if hup && !in {
+			return
+		}
+		if !in {
+			continue
+		}
+		n, err := kern.NotifRecv(g.Listener)
+		if err != nil {
+			continue // ENOENT: the caller died between the two
+		}
+		g.handle(n)
+	}
+}
+
+// await looks for the guest's end, which the keeper reports.
+func (g *Guest) await() {
+	defer g.wg.Done()
+	k := g.Keeper.Keeper()
+	for !g.stopped() {
+		bell := atomic.LoadUint32(&k.Doorbell)
+		if atomic.LoadUint32(&k.Ended) != 0 {
+			g.end(int(k.GStatus))
+			return
+		}
+		if err := kern.Kill(g.KeeperID, 0); kern.IsGone(err) {
+			g.end(abi.SIGKILL)
+			return
+		}
+		kern.FutexWait(&k.Doorbell, bell, 200*time.Millisecond)
+	}
+}
+
+func (g *Guest) end(status int) {
+	g.mu.Lock()
+	if g.ended {
+		g.mu.Unlock()
+		return
+	}
+	g.ended = true
+	g.mu.Unlock()
+	g.link.Died(status)
+}
+
+func (g *Guest) send(id uint64, ret int64) {
+	if err := kern.NotifSend(g.Listener, id, ret, false); err != nil && !errors.Is(err, kern.ENOENT) {
+		g.log.Warn("cannot answer a guest's call", "process", g.Process, "err", err)
+	}
+}
+
+func (g *Guest) proceed(id uint64) {
+	if err := kern.NotifSend(g.Listener, id, 0, true); err != nil && !errors.Is(err, kern.ENOENT) {
+		g.log.Warn("cannot let a guest's call go on", "process", g.Process, "err", err)
+	}
+}
+
+// handle decides about one notification.
+func (g *Guest) handle(n kern.Notif) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.inject[int(n.PID)] { // a call that this agent makes through the guest
+		g.proceed(n.ID)
+		return
+	}
+	tid, ok := g.back[int(n.PID)]
+	if !ok {
+		g.log.Error("a call of a thread that is not known", "process", g.Process, "thread", n.PID)
+		g.send(n.ID, -int64(kern.ENOSYS))
+		return
+	}
+	c := &call{tid: tid, host: int(n.PID), id: n.ID, nr: uint32(n.Nr), started: time.Now()}
+	if n.Nr == abi.SysRestartSyscall {
+		if nr := g.restarts[tid]; nr != 0 {
+			c.nr, c.restart = nr, true
+		}
+	}
+	row := homeproxy.Lookup(c.nr)
+	switch row.Classify(n.Args) {
+	case homeproxy.Guest:
+		g.proceed(n.ID)
+	case homeproxy.Refuse:
+		g.send(n.ID, -int64(row.Errno))
+	case homeproxy.Home:
+		g.forward(c, row, n.Args)
+	case homeproxy.Both:
+		g.both(c, row, n.Args)
+	default:
+		g.comeHome(c, row.Name)
+	}
+}
+
+// forward gathers a call's inputs and sends it home.
+func (g *Guest) forward(c *call, row *homeproxy.Row, args [6]uint64) {
+	c.c = homeproxy.NewCall(c.nr, args)
+	if row.Mask {
+		st := g.signalState(c.host)
+		c.mask, c.masked = st.blocked, true
+		if st.pending&^st.blocked&^st.ignored != 0 {
+			// A signal is waiting that a forwarded call would never see: handler first, then the call.
+			g.calls[c.tid] = c
+			g.finish(c, -abi.ERestartNoInt)
+			return
+		}
+	}
+	g.gather(c)
+}
+
+func (g *Guest) gather(c *call) {
+	req, errno, class := c.c.Gather(g)
+	switch {
+	case class == homeproxy.ComeHome:
+		g.comeHome(c, homeproxy.Lookup(c.nr).Name)
+		return
+	case errno != 0:
+		g.send(c.id, -int64(errno))
+		return
+	}
+	req.Mask = c.mask
+	g.dispatch(c, req)
+}
+
+// dispatch sends a call, numbered, and remembers it until its result is in.
+func (g *Guest) dispatch(c *call, req homeproxy.Request) {
+	g.seqs[c.tid]++
+	c.seq, c.req = g.seqs[c.tid], req
+	g.calls[c.tid] = c
+	g.note(c)
+	g.link.Call(c.tid, c.seq, req, c.restart)
+}
+
+// Resend repeats every call in flight: a new connection, or home's new agent, answers from the slots.
+func (g *Guest) Resend() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.ended {
+		return
+	}
+	for _, c := range g.calls {
+		if c.seq != 0 && c.answer == nil {
+			g.link.Call(c.tid, c.seq, c.req, c.restart)
+		}
+	}
+}
+
+// Result takes the result of a call from home.
+func (g *Guest) Result(tid id.HomePID, seq id.Seq, res homeproxy.Result) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	c := g.calls[tid]
+	if c == nil || c.seq != seq || c.answer != nil {
+		return
+	}
+	if c.c == nil { // both sides take part: home is done, now the guest's kernel
+		g.forget(c)
+		if res.Ret < 0 {
+			g.send(c.id, res.Ret)
+		} else {
+			g.proceed(c.id)
+		}
+		return
+	}
+	ret, again := c.c.Scatter(res, g)
+	if again && !g.leaving {
+		req, errno, class := c.c.Gather(g)
+		if errno == 0 && class == homeproxy.Home {
+			req.Mask = c.mask
+			c.restart = false
+			g.dispatch(c, req)
+			return
+		}
+	}
+	if g.OnCall != nil {
+		g.OnCall(homeproxy.Lookup(c.nr).Name, time.Since(c.started))
+	}
+	g.finish(c, ret)
+}
+
+// finish answers a call, in the way that its result and the signals that wait for its thread demand.
+func (g *Guest) finish(c *call, ret int64) {
+	if ret == -abi.ERestartBlock {
+		g.restarts[c.tid] = c.nr
+	}
+	if g.holding { // the freezer answers, when it has asked the thread to stop
+		c.answer = &ret
+		return
+	}
+	if g.leaving || g.stopping[c.host] {
+		g.forget(c)
+		g.send(c.id, ret)
+		return
+	}
+	if abi.IsRestart(ret) || len(g.signals) > 0 {
+		c.answer = &ret
+		sigs := g.signals
+		g.signals = nil
+		go g.answerStopped(c, ret, sigs)
+		return
+	}
+	g.forget(c)
+	g.send(c.id, ret)
+}
+
+func (g *Guest) forget(c *call) {
+	if g.calls[c.tid] == c {
+		delete(g.calls, c.tid)
+	}
+}
+
+// answerStopped interrupts the thread, answers, and queues signals before it goes on.
+func (g *Guest) answerStopped(c *call, ret int64, sigs []signal) {
+	g.hands.Lock()
+	defer g.hands.Unlock()
+	g.mu.Lock()
+	if g.calls[c.tid] != c || g.leaving { // somebody else has stopped the thread meanwhile
+		g.signals = append(g.signals, sigs...)
+		g.mu.Unlock()
+		return
+	}
+	g.mu.Unlock()
+	answered := false
+	err := tracer.Run(func() error {
+		p, err := tracer.Open(g.PID, g.code)
+		if err != nil {
+			return err
+		}
+		defer p.Close()
+		p.Region = g.Region
+		t, err := p.SeizeWith(c.host, func() error {
+			g.mu.Lock()
+			defer g.mu.Unlock()
+			g.forget(c)
+			answered = true
+			g.send(c.id, ret)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		g.queue(t, sigs)
+		return t.Release()
+	})
+	if err != nil && !errors.Is(err, tracer.ErrGone) {
+		g.log.Error("cannot answer a guest's call with its thread stopped", "process", g.Process, "thread", c.tid, "err", err)
+	}
+	if !answered {
+		g.mu.Lock()
+		g.forget(c)
+		g.mu.Unlock()
+	}
+	g.pokeWaiters(sigs)
+}
+
+// queue makes the held thread t queue signals.
+func (g *Guest) queue(t *tracer.Thread, sigs []signal) {
+	if len(sigs) == 0 {
+		return
+	}
+	g.mu.Lock()
+	g.inject[t.TID] = true
+	g.mu.Unlock()
+	for _, s := range sigs {
+		process := s.process || g.back[t.TID] != s.tid
+		if err := t.QueueSignal(s.info, process); err != nil && !errors.Is(err, tracer.ErrGone) {
+			g.log.Error("cannot bring a signal into a guest", "process", g.Process, "signal", s.info.Signo(), "err", err)
+		}
+	}
+	g.mu.Lock()
+	delete(g.inject, t.TID)
+	g.mu.Unlock()
+}
+
+// Signal takes a signal that reached the shadow.
+func (g *Guest) Signal(tid id.HomePID, si abi.Siginfo) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	s := signal{tid: tid, info: si, process: si.Code() != abi.SITkill}
+	if g.leaving {
+		g.signals = append(g.signals, s)
+		return
+	}
+	// A thread that computes can queue it; a process-directed one any of them.
+	host := 0
+	if g.calls[tid] == nil && g.tids[tid] != 0 {
+		host = g.tids[tid]
+	} else if s.process {
+		for h, n := range g.tids {
+			if g.calls[h] == nil {
+				host = n
+				break
+			}
+		}
+	}
+	g.signals = append(g.signals, s)
+	if host != 0 {
+		go g.bringIn(host)
+		return
+	}
+	// All wait in calls: the one that takes it must come out. At home its call may have been cut already.
+	c := g.calls[tid]
+	if c == nil {
+		for _, c = range g.calls {
+			break
+		}
+	}
+	if c != nil && c.answer == nil {
+		g.link.Cancel(c.tid, c.seq)
+	}
+}
+
+// bringIn stops a computing thread and makes it queue what waits.
+func (g *Guest) bringIn(host int) {
+	g.hands.Lock()
+	defer g.hands.Unlock()
+	g.mu.Lock()
+	sigs := g.signals
+	g.signals = nil
+	leaving := g.leaving
+	if leaving {
+		g.signals = sigs
+	}
+	g.mu.Unlock()
+	if len(sigs) == 0 || leaving {
+		return
+	}
+	err := g.stopAndQueue(host, sigs)
+	if err != nil {
+		if errors.Is(err, tracer.ErrGone) {
+			return
+		}
+		g.log.Error("cannot bring signals into a guest", "process", g.Process, "err", err)
+	}
+	g.pokeWaiters(sigs)
+}
+
+func (g *Guest) stopAndQueue(host int, sigs []signal) error {
+	return tracer.Run(func() error {
+		p, err := tracer.Open(g.PID, g.code)
+		if err != nil {
+			return err
+		}
+		defer p.Close()
+		p.Region = g.Region
+		t, err := p.SeizeWith(host, func() error { return g.unblock(host) })
+		g.mu.Lock()
+		delete(g.stopping, host)
+		g.mu.Unlock()
+		if err != nil {
+			return err
+		}
+		g.queue(t, sigs)
+		return t.Release()
+	})
+}
+
+// unblock makes sure that a thread which was interrupted can stop: a call that it is in is answered, or cancelled first.
+func (g *Guest) unblock(host int) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.stopping[host] = true
+	g.release(g.calls[g.back[host]])
+	return nil
+}
+
+// release gets an interrupted thread out of the call c, if it is in one.
+func (g *Guest) release(c *call) {
+	switch {
+	case c == nil:
+	case c.answer != nil:
+		g.forget(c)
+		g.send(c.id, *c.answer)
+	case c.seq != 0:
+		g.link.Cancel(c.tid, c.seq)
+	}
+}
+
+// Freeze stops every thread of the guest, each with a definite outcome of the call that it was in. quit is asked meanwhile
+// whether to give up: home may be out of reach. Signals that had not been queued yet are returned.
+func (g *Guest) Freeze(p *tracer.Process, quit func() bool) ([]abi.Siginfo, error) {
+	g.hands.Lock()
+	defer g.hands.Unlock()
+	g.mu.Lock()
+	g.leaving, g.holding = true, true
+	g.mu.Unlock()
+	p.Quit = quit
+	err := p.SeizeAllWith(func() error {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.holding = false
+		for _, c := range g.calls {
+			g.release(c)
+		}
+		return nil
+	})
+	p.Quit = nil
+	if err != nil {
+		return nil, err
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var infos []abi.Siginfo
+	for _, s := range g.signals {
+		infos = append(infos, s.info)
+	}
+	g.signals = nil
+	return infos, nil
+}
+
+// Resume undoes Freeze, after the threads were released: the guest goes on here.
+func (g *Guest) Resume(again []abi.Siginfo) {
+	g.mu.Lock()
+	g.leaving, g.holding, g.homeward = false, false, false
+	g.mu.Unlock()
+	for _, si := range again {
+		g.Signal(id.HomePID(g.Process.PID), si)
+	}
+}
+
+// With runs f with the guest's tracer.Process, while calls that f injects into thread host are let through.
+func (g *Guest) With(host int, f func(p *tracer.Process, t *tracer.Thread) error) error {
+	g.hands.Lock()
+	defer g.hands.Unlock()
+	return tracer.Run(func() error {
+		p, err := tracer.Open(g.PID, g.code)
+		if err != nil {
+			return err
+		}
+		defer p.Close()
+		p.Region = g.Region
+		t, err := p.SeizeWith(host, func() error { return g.unblock(host) })
+		g.mu.Lock()
+		delete(g.stopping, host)
+		g.inject[host] = true
+		g.mu.Unlock()
+		if err == nil {
+			err = f(p, t)
+			err = errors.Join(err, t.Release())
+		}
+		g.mu.Lock()
+		delete(g.inject, host)
+		g.mu.Unlock()
+		return err
+	})
+}
+
+// pokeWaiters looks whether a signal that was queued waits for a thread that sits in a forwarded call, and gets it out.
+func (g *Guest) pokeWaiters(sigs []signal) {
+	if len(sigs) == 0 {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, c := range g.calls {
+		if c.answer != nil || c.seq == 0 {
+			continue
+		}
+		st := g.signalState(c.host)
+		if st.pending&^st.blocked&^st.ignored != 0 {
+			g.link.Cancel(c.tid, c.seq)
+		}
+	}
+}
+
+// signalState is what /proc says of a thread's signals.
+type signalState struct{ pending, blocked, ignored uint64 }
+
+func (g *Guest) signalState(host int) (st signalState) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/status", g.PID, host))
+	if err != nil {
+		return
+	}
+	caught := uint64(0)
+	for line := range strings.Lines(string(b)) {
+		k, v, _ := strings.Cut(line, ":")
+		p := map[string]*uint64{"SigPnd": &st.pending, "ShdPnd": &st.pending, "SigBlk": &st.blocked, "SigIgn": &st.ignored, "SigCgt": &caught}[k]
+		if p == nil {
+			continue
+		}
+		x, _ := strconv.ParseUint(strings.TrimSpace(v), 16, 64)
+		*p |= x
+	}
+	for s := 1; s <= abi.NSig; s++ {
+		if abi.DefaultIgnored(s) && caught&abi.SigBit(s) == 0 {
+			st.ignored |= abi.SigBit(s)
+		}
+	}
+	return st
+}
+
+// comeHome starts the way home for a call that cannot be served here. The call waits; at home it is made natively.
+func (g *Guest) comeHome(c *call, name string) {
+	ret := int64(-abi.ERestartNoInt)
+	c.answer = &ret
+	g.calls[c.tid] = c
+	if g.OnComeHome != nil {
+		g.OnComeHome(name)
+	}
+	if !g.homeward {
+		g.homeward = true
+		g.link.WantHome(name)
+	}
+}
+
+// StopGuest stops (or continues) the whole guest, as the shadow was.
+func (g *Guest) StopGuest(yes bool) {
+	sig := abi.SIGCONT
+	if yes {
+		sig = abi.SIGSTOP
+	}
+	if err := kern.Kill(g.PID, sig); err != nil && !kern.IsGone(err) {
+		g.log.Warn("cannot stop or continue a guest", "process", g.Process, "err", err)
+	}
+}
+
+// Kill ends the guest and its keeper at once.
+func (g *Guest) Kill() {
+	g.mu.Lock()
+	g.ended = true
+	g.mu.Unlock()
+	if err := kern.Kill(g.KeeperID, abi.SIGKILL); err != nil && !kern.IsGone(err) {
+		g.log.Warn("cannot end a guest", "process", g.Process, "err", err)
+	}
+}
+
+// Close frees what this agent has of the guest, after Stop.
+func (g *Guest) Close() {
+	g.Listener.Close()
+	if g.Uffd != nil {
+		g.Uffd.Close()
+	}
+	g.Keeper.Close()
+	if g.Region != nil {
+		g.Region.Close()
+	}
+	thaw.RemoveCgroups(g.Cgroups)
+}
+
+var le = binary.LittleEndian
