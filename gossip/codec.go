@@ -13,7 +13,7 @@ import (
 const (
 	// MaxMessageBytes bounds an encoded message, so that it stays under 1,400 bytes with the signature and the encryption
 	// that its carrier adds.
-	MaxMessageBytes = 1250
+	MaxMessageBytes = 1220
 
 	codecVersion = 1
 	maxNameBytes = 64
