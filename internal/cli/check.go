@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+
+	"mosix/internal/feature"
 )
 
 // Verdicts of a probe.
@@ -23,9 +25,10 @@ type checkReport struct {
 // checkProbe is one property of the kernel.
 type checkProbe struct {
 	Name     string `json:"name"`
-	Since    string `json:"since"`    // version of Linux
-	Need     string `json:"need"`     // what mosix needs it for
-	Required bool   `json:"required"` // mosix does not work without it; otherwise it does something more slowly
+	Since    string `json:"since"`             // version of Linux; empty where that says nothing
+	Need     string `json:"need"`              // what mosix needs it for
+	Without  string `json:"without,omitempty"` // what happens where an optional one is missing
+	Required bool   `json:"required"`          // nothing moves without it
 	Verdict  string `json:"verdict"`
 	Error    string `json:"error,omitempty"`
 }
@@ -39,8 +42,24 @@ user they are unknown.
 
 Exit status: 0 only if nothing that is required is missing or unknown.`,
 		Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error { return a.printCheck(check(probes())) },
+		RunE: func(*cobra.Command, []string) error { return a.printCheck(check(probeKernel())) },
 	})
+}
+
+// probeKernel tries everything that internal/feature knows.
+func probeKernel() []checkProbe {
+	var out []checkProbe
+	for _, f := range feature.All() {
+		p := checkProbe{Name: f.Name, Since: f.Since, Need: f.Why, Without: f.Without, Required: f.Required(), Verdict: probeOK}
+		if err := f.Err(); err != nil {
+			p.Verdict, p.Error = probeUnknown, err.Error()
+			if errors.Is(err, feature.ErrNotSupported) {
+				p.Verdict = probeMissing
+			}
+		}
+		out = append(out, p)
+	}
+	return out
 }
 
 func check(ps []checkProbe) checkReport {
@@ -75,8 +94,12 @@ func (a *app) printCheck(r checkReport) error {
 		return err
 	}
 	for _, p := range r.Probes {
-		if p.Error != "" {
-			fmt.Fprintf(a.out, "\n%s: %s\n", p.Name, p.Error)
+		if p.Verdict == probeOK {
+			continue
+		}
+		fmt.Fprintf(a.out, "\n%s\n", printable(p.Error)) // begins with the probe's name
+		if !p.Required {
+			fmt.Fprintf(a.out, "  without it %s\n", p.Without)
 		}
 	}
 	if !r.OK {

@@ -1,3 +1,0 @@
-package cli
-
-func probes() []checkProbe { return []checkProbe{} }
