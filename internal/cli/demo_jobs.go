@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"math"
 	"os/exec"
 	"slices"
 	"strconv"
@@ -153,7 +154,10 @@ func kindNames(jobs []demoJob) []string {
 // roundsFor tells how many rounds a task needs to use target CPU seconds, from measurements of shorter runs: cpu says how
 // many seconds a run of so many rounds used.
 func roundsFor(target float64, cpu func(rounds int) (float64, error)) (int, error) {
-	const enough = 0.2 // CPU seconds of a run whose time is worth something
+	const (
+		enough = 0.1 // CPU seconds by which two runs must differ for the difference to be worth something
+		long   = 1.5 // CPU seconds of a run beside which the time to start is nothing
+	)
 	k0, k := 0, 1
 	u0, u := 0.0, 0.0
 	for {
@@ -161,16 +165,16 @@ func roundsFor(target float64, cpu func(rounds int) (float64, error)) (int, erro
 		if u, err = cpu(k); err != nil {
 			return 0, err
 		}
-		if u >= enough || k >= 1<<20 {
+		if k0 > 0 && u-u0 >= enough || u >= long || k >= 1<<20 {
 			break
 		}
+		more := 1.2 * enough / max(u-u0, 0.001)
 		k0, u0 = k, u
-		k *= min(max(int(1.5*enough/max(u, 0.001)), 2), 100)
+		k *= min(max(int(more)+1, 2), 50)
 	}
-	perRound := u / float64(k)
-	if k0 > 0 && u > u0 { // without the time to start, which is paid once
-		perRound = (u - u0) / float64(k-k0)
+	perRound := max((u-u0)/float64(k-k0), 1e-6) // without the time to start, which is paid once
+	if k0 == 0 {
+		return max(1, int(math.Ceil(target/perRound))), nil
 	}
-	more := (target - u) / max(perRound, 1e-6)
-	return k + max(0, int(more)+1), nil
+	return k + max(0, int(math.Ceil((target-u)/perRound))), nil
 }

@@ -69,7 +69,7 @@ Exit status: 0 done, 1 failed, 2 wrong command line, 3 refused (the process may 
 	root.AddCommand(
 		a.statusCommand(), a.psCommand(), a.movesCommand(), a.migrateCommand(), a.runCommand(), a.moverCommand(), a.explainCommand(),
 		a.checkCommand(), a.benchCommand(), a.benchLoadCommand(), a.demoCommand(), a.demoNodeCommand(), a.demoLoadCommand(),
-		a.docsCommand(), a.versionCommand(), labCommand(), labInitCommand(),
+		a.docsCommand(), a.versionCommand(), labCommand(), labInitCommand(), clusterCommand(),
 	)
 	markRun(root)
 	return root
