@@ -44,7 +44,7 @@ func NewRestart(prev *Call) *Call {
 		c.any = true
 		return c
 	}
-	c.outs = prev.outs
+	c.outs, c.any = prev.outs, prev.any
 	return c
 }
 

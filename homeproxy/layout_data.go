@@ -289,12 +289,13 @@ func (b *builder) header(hdr []byte, at mem.Addr, off int, reads bool, least int
 // messages places the array of sendmmsg and recvmmsg: as many messages as fit, at least one, which is cut if it must be.
 func (b *builder) messages(i int, a Arg, at mem.Addr) bool {
 	count := int(min(uint32(b.args[a.Len]), maxIOVecs))
-	var all []byte
-	if count > 0 {
-		var ok bool
-		if all, ok = b.src.fixed(at, count*sizeMMsghdr); !ok {
-			return b.fail(efault)
-		}
+	if count == 0 {
+		_, ok := b.span(i, 0, nil)
+		return ok
+	}
+	all, ok := b.src.fixed(at, count*sizeMMsghdr)
+	if !ok {
+		return b.fail(efault)
 	}
 	all = append([]byte(nil), all...)
 	place := b.src.reserve()

@@ -55,9 +55,9 @@ func tableMiddle() []Row {
 		both(201, "time", wr("tloc", 8)).note("answered on the host from home's clock"),
 		guest(202, "futex", ptr("uaddr"), num("op"), num("val"), ptr("timeout"), ptr("uaddr2"), num("val3")).
 			note("a guest shares memory with nobody"),
-		home(203, "sched_setaffinity", num("pid"), rdN("mask", 1, 1).over(8192, einval), num("len")).
+		home(203, "sched_setaffinity", num("pid"), num("len"), rdN("mask", 1, 1).over(8192, einval)).
 			note("kept at home, whose processors it names; the host places its guests itself"),
-		home(204, "sched_getaffinity", num("pid"), wrN("mask", 1, 1).capped(8192).when(RetBytes), num("len")).
+		home(204, "sched_getaffinity", num("pid"), num("len"), wrN("mask", 1, 1).capped(8192).when(RetBytes)).
 			note("home's processors"),
 		gone(205, "set_thread_area"),
 		come(206, "io_setup", noteAIO),
@@ -208,8 +208,7 @@ func tableMiddle() []Row {
 func tableNew() []Row {
 	return []Row{
 		come(314, "sched_setattr", "real-time classes are the machine's"),
-		home(315, "sched_getattr", num("pid"), wrN("attr", 2, 1).over(4096, einval).when(LenBytes), num("size"), num("flags")).
-			note("its first field says how much was written"),
+		home(315, "sched_getattr", num("pid"), rwN("attr", 2, 1).over(4096, einval), num("size"), num("flags")),
 		home(316, "renameat2", dsc("olddirfd"), str("oldpath"), dsc("newdirfd"), str("newpath"), num("flags")),
 		come(317, "seccomp", "a filter of the program's own would judge the calls of the shadow"),
 		guest(318, "getrandom", ptr("buf"), val("buflen"), num("flags")),
