@@ -713,3 +713,26 @@ func (g *Guest) Close() {
 }
 
 var le = binary.LittleEndian
+
+// Computing returns a thread that is in no call, by its number here, or 0.
+func (g *Guest) Computing() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for h, n := range g.tids {
+		if g.calls[h] == nil {
+			return n
+		}
+	}
+	return 0
+}
+
+// Threads maps thread numbers at home to those here.
+func (g *Guest) Threads() map[id.HomePID]int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	out := make(map[id.HomePID]int, len(g.tids))
+	for h, n := range g.tids {
+		out[h] = n
+	}
+	return out
+}

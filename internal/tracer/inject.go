@@ -322,3 +322,28 @@ func (p *Process) ReleaseAll() error {
 	}
 	return first
 }
+
+// Swallow takes a pending signal sig away from the held thread: it is let run into it, and does not get it.
+func (t *Thread) Swallow(sig int) error {
+	r := t.Regs
+	if err := kern.SetRegs(t.TID, &r); err != nil {
+		return gone(err)
+	}
+	for {
+		if err := kern.Cont(t.TID, 0); err != nil {
+			return gone(err)
+		}
+		s, err := wait(t.TID, nil)
+		if err != nil {
+			return err
+		}
+		switch {
+		case s.Kind == SignalStop && s.Signal == sig:
+			return nil
+		case s.Kind == SignalStop:
+			if err := t.keepSignal(); err != nil {
+				return err
+			}
+		}
+	}
+}

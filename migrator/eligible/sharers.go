@@ -144,13 +144,7 @@ func sharedKind(a *Area) (Kind, bool) {
 // attachable reports whether a System V segment can still be attached by others. A segment of another IPC namespace than
 // the agent's cannot be looked up and counts as attachable.
 func (g *gatherer) attachable(id uint64) bool {
-	if g.f.NS.IPC == 0 { // read later for the rest of the facts
-		ns, err := g.fs.Namespaces(g.pid)
-		own, err2 := g.fs.SelfNamespaces()
-		if err != nil || err2 != nil || ns.IPC != own.IPC {
-			return true
-		}
-	} else if g.f.NS.IPC != g.f.OwnNS.IPC {
+	if g.f.NS.IPC != g.f.OwnNS.IPC {
 		return true
 	}
 	segs, err := g.fs.SysVShm()
@@ -275,7 +269,7 @@ func (w *wanted) hold(h Holder) {
 // sameSpace records process pid when it has the same address space. Only those are compared whose address space was laid
 // out by the same exec.
 func (g *gatherer) sameSpace(pid int) {
-	if !g.live || pid <= 0 {
+	if !g.live || pid <= 0 || pid == g.pid || g.f.Stat.StartStack == 0 {
 		return
 	}
 	st, err := g.fs.Stat(pid)

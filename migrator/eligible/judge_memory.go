@@ -1,0 +1,140 @@
+package eligible
+
+import (
+	"fmt"
+	"strings"
+
+	"mosix/internal/procfs"
+)
+
+// special reports whether an area is one that the kernel gives to every program.
+func special(name string) bool {
+	switch name {
+	case "[vvar]", "[vvar_vclock]", "[vdso]", "[vsyscall]", "[heap]", "[stack]":
+		return true
+	}
+	return false
+}
+
+// deviceName reports whether an area belongs to a device or to another part of the kernel, by its file where that is known,
+// else by its name.
+func deviceName(a *Area) bool {
+	if a.Known && a.Device {
+		return true
+	}
+	for _, p := range []string{"anon_inode:", "socket:", "/dmabuf:", "/[aio]", "/secretmem", "/anon_hugepage"} {
+		if strings.HasPrefix(a.Name, p) {
+			return true
+		}
+	}
+	if a.Known || !strings.HasPrefix(a.Name, "/dev/") {
+		return false
+	}
+	for _, p := range []string{"/dev/shm/", "/dev/zero", "/dev/hugepages/", "/dev/mqueue/"} {
+		if strings.HasPrefix(a.Name, p) {
+			return false
+		}
+	}
+	return true
+}
+
+// judgeMemory refuses areas that are not plain memory of the process.
+func judgeMemory(r *refusals, f *Facts) {
+	if f.Status.HugetlbBytes > 0 {
+		r.add(HugePages, hugeWhy, "HugetlbPages: %d kB in /proc/%d/status", f.Status.HugetlbBytes>>10, f.PID)
+	}
+	for i := range f.Areas {
+		a := &f.Areas[i]
+		if special(a.Name) {
+			continue
+		}
+		// Formatted only when something is wrong: there may be thousands of areas.
+		ev := func() string { return fmt.Sprintf("%s in /proc/%d/maps", a.String(), f.PID) }
+		switch {
+		case strings.HasPrefix(a.Name, "anon_inode:[io_uring]"):
+			r.add(IOUring, "It uses io_uring, whose kernel side cannot be moved; if the program has another backend (epoll, threads), start it with that.", "%s", ev())
+		case strings.HasPrefix(a.Name, "/[aio]"):
+			r.add(AIO, "It uses the kernel's asynchronous I/O (libaio), which cannot be moved.", "%s", ev())
+		case strings.HasPrefix(a.Name, "/secretmem"):
+			r.add(SecretMemory, "It has memory that not even the kernel reads (memfd_secret), so it cannot be carried anywhere.", "%s", ev())
+		case strings.HasPrefix(a.Name, "/anon_hugepage"), a.FSType == "hugetlbfs", a.Flags.Has(procfs.FlagHugetlb):
+			r.add(HugePages, hugeWhy, "%s", ev())
+		case a.Name == "[uprobes]":
+			r.add(Uprobes, "A tracing tool has put probes into its code (uprobes); stop the tool first.", "%s", ev())
+		case deviceName(a):
+			r.add(DeviceMapping, "It has memory of a device mapped and must stay where the device is.", "%s", ev())
+		case isFUSE(a.FSType):
+			r.add(FUSEMapping, "It has a file mapped that another program serves (FUSE); copying its memory would wait for that program. Use a copy of the file on a local disk.", "%s", ev())
+		}
+		if a.Flags == "" {
+			continue
+		}
+		if a.Flags.Has(procfs.FlagIO) || a.Flags.Has(procfs.FlagPFNMap) {
+			r.add(DeviceMapping, "It has memory of a device mapped and must stay where the device is.", "%s", ev())
+		}
+		if a.Flags.Has(procfs.FlagUffdMissing) || a.Flags.Has(procfs.FlagUffdMinor) {
+			r.add(Userfaultfd, "It handles page faults itself (userfaultfd), and its memory would be elsewhere.", "%s", ev())
+		}
+		if a.Flags.Has(procfs.FlagSealed) {
+			r.add(SealedMemory, "It has sealed areas of its memory (mseal), which nobody can lay aside while it is away.", "%s", ev())
+		}
+		if a.Flags.Has(procfs.FlagShadowStack) {
+			r.add(ShadowStack, "It uses a shadow stack of the processor, which cannot be set up anew elsewhere; start it with GLIBC_TUNABLES=glibc.cpu.hwcaps=-SHSTK.", "%s", ev())
+		}
+		// An area that can only be executed gets a key from the kernel by itself, also on the host.
+		if a.ProtectionKey != 0 && !(a.Executable() && !a.Readable()) {
+			r.add(ProtectionKey, "It protects memory by keys of the processor (pkeys), which the host would number differently.",
+				"key %d on %s", a.ProtectionKey, ev())
+		}
+	}
+}
+
+const hugeWhy = "It has memory in huge pages of its own choice (hugetlb), which the host has not reserved; transparent huge pages move."
+
+// judgeShared refuses shared memory that is not wholly the process's own.
+func judgeShared(r *refusals, f *Facts) {
+	for i := range f.Shared {
+		s := &f.Shared[i]
+		ev := fmt.Sprintf("%s in /proc/%d/maps", s.Area.String(), f.PID)
+		if s.Kind == SharedFile && s.Writable {
+			r.add(SharedMemory, "It shares memory with whoever maps the same file, and its writes must reach that file at once; a program that does so stays at home.",
+				"%s in /proc/%d/maps", s.WritableAt.String(), f.PID)
+			continue
+		}
+		if s.Attachable {
+			r.add(SharedMemory, "It has a System V segment that other programs can attach; remove the segment's key (ipcrm) once all have it who need it.", "%s", ev)
+		}
+		if len(s.Others) > 0 {
+			var who []int
+			for _, h := range s.Others {
+				who = append(who, h.PID)
+			}
+			how := "maps it too"
+			if h := s.Others[0]; h.FD >= 0 {
+				how = fmt.Sprintf("has it as fd %d", h.FD)
+			}
+			if len(who) > 1 {
+				how = "have it too"
+			}
+			r.add(SharedMemory, sharedWhy(s.Kind), "%s; process %s %s", ev, numbersText(who), how)
+		}
+		if s.Unscanned > 0 && len(s.Others) == 0 {
+			r.add(SharedMemory, "It has shared memory, and it cannot be seen who else has it; an agent that runs as root can see.",
+				"%s; %d processes could not be looked at", ev, s.Unscanned)
+		}
+		switch {
+		case s.OwnFD >= 0:
+			r.add(AliasedMemory, "It has a descriptor open on memory that it also maps: away from home, writes through one would not be seen through the other. Programs that close the descriptor after mmap move.",
+				"%s; fd %d is the same", ev, s.OwnFD)
+		case s.Alias && s.Kind != SharedFile:
+			r.add(AliasedMemory, "It maps the same memory at two addresses, which would be two memories at the host.", "%s is mapped twice", ev)
+		}
+	}
+}
+
+func sharedWhy(k Kind) string {
+	if k == SharedFile {
+		return "It reads a file through a shared mapping while another program writes it; what is written would not be seen at a distance."
+	}
+	return "It shares memory with another process, and both must see each other's writes at once; they have to stay together. Try again when the other has ended."
+}

@@ -1,0 +1,235 @@
+package ferry
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"mosix/internal/image"
+	"mosix/internal/kern"
+	"mosix/internal/mem"
+	"mosix/internal/pack"
+	"mosix/internal/region"
+	"mosix/internal/stub"
+	"mosix/internal/tracer"
+	"mosix/internal/wire"
+	"mosix/migrator"
+	"mosix/migrator/pages"
+	"mosix/migrator/thaw"
+)
+
+// Returning is a process that comes home.
+type Returning struct {
+	Offer  Offer
+	Region *region.Region
+	// Quiet ends this agent's service of the shadow: from then on its threads idle, and Resume begins it again.
+	Quiet  func() error
+	Resume func()
+	Seen   func() bool // whether the guest was heard of again: it runs on where it was
+}
+
+// homecomer is the home's end of the journey.
+type homecomer struct {
+	target
+	r      Returning
+	mem    *os.File
+	held   [][]byte // frames that must wait until the areas are there
+	zap    []mem.Range
+	zapped bool
+}
+
+// Welcome takes a guest back into its shadow, over s, whose Offer has been read. It returns the image with which the process
+// runs again, or an error when the guest goes on where it was.
+func Welcome(env *Env, s *Stream, r Returning) (*image.Family, error) {
+	h := &homecomer{target: target{env: env, s: s, offer: r.Offer, end: migrator.NewTarget(env.MoveLease + migrator.Margin)}, r: r}
+	if _, err := h.on(migrator.Accepted); err != nil {
+		return nil, err
+	}
+	if err := s.Send(wire.Accept, r.Offer.Epoch, nil); err != nil {
+		return nil, err
+	}
+	m, err := kern.OpenMem(int(r.Offer.Process.PID))
+	if err != nil {
+		return nil, err
+	}
+	h.mem = m
+	defer m.Close()
+	err = h.collect()
+	if err == nil {
+		err = tracer.Run(h.run)
+	}
+	if err != nil && h.end.State != migrator.Running {
+		var ab *AbortError
+		if !errors.As(err, &ab) {
+			_ = s.Send(wire.Abort, r.Offer.Epoch, []byte(err.Error()))
+		}
+		return nil, err
+	}
+	return h.family, err
+}
+
+// collect takes memory while the guest runs, and then its image.
+func (h *homecomer) collect() error {
+	for {
+		f, err := h.s.Recv(2 * stepTime)
+		if err != nil {
+			return err
+		}
+		if f.Epoch != h.offer.Epoch {
+			return fmt.Errorf("a frame of epoch %d in a move to epoch %d", f.Epoch, h.offer.Epoch)
+		}
+		switch f.Type {
+		case wire.Ping:
+			w := &pack.Writer{}
+			w.U64(uint64(kern.Now(kern.ClockMonotonic)))
+			w.U64(uint64(kern.Now(kern.ClockBoottime)))
+			err = h.s.Send(wire.Pong, f.Epoch, w.B)
+		case wire.Layout:
+			var zap []mem.Range
+			if _, zap, err = decodeLayout(f.Payload); len(zap) > 0 {
+				h.zap, h.zapped = append(h.zap, zap...), true
+			}
+		case wire.Pages:
+			err = h.page(f.Payload)
+		case wire.RoundEnd:
+			err = errors.Join(h.s.Send(wire.RoundAck, f.Epoch, nil), AtPages.Hit())
+		case wire.Final:
+			h.family, err = image.Decode(f.Payload)
+			if err == nil && (h.family.Process != h.offer.Process || h.family.Epoch != h.offer.Epoch) {
+				err = fmt.Errorf("the image is of %v, epoch %d; due was %v, epoch %d", h.family.Process, h.family.Epoch, h.offer.Process, h.offer.Epoch)
+			}
+			if err == nil {
+				_, err = h.on(migrator.GotFinal)
+			}
+			return err
+		case wire.Abort:
+			_, _ = h.on(migrator.DoAbort)
+			return &AbortError{Why: string(f.Payload)}
+		default:
+			err = fmt.Errorf("a frame of type %d on the way home", f.Type)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// page puts a frame into the shadow, as far as its areas exist there; the rest waits until they do. After a zap everything
+// waits, so that the order stays.
+func (h *homecomer) page(frame []byte) error {
+	rs, data, err := pages.Parse(frame)
+	if err != nil {
+		return err
+	}
+	ours := h.r.Region.Range()
+	for _, r := range rs {
+		if r.Overlaps(ours) {
+			return fmt.Errorf("the guest sent memory for the shared page at %v", r)
+		}
+	}
+	if h.zapped {
+		h.held = append(h.held, frame)
+		return nil
+	}
+	for _, r := range rs {
+		n := int(r.Len())
+		if k, err := h.mem.WriteAt(data[:n], int64(r.Start)); err != nil || k != n {
+			h.held = append(h.held, frame)
+			return nil
+		}
+		data = data[n:]
+	}
+	return nil
+}
+
+// run holds the shadow, completes its memory, and when Commit has come makes it the process again.
+func (h *homecomer) run() error {
+	pid := int(h.offer.Process.PID)
+	if err := h.r.Quiet(); err != nil {
+		return err
+	}
+	p, err := tracer.Open(pid, h.env.Code)
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	back := func(cause error) error {
+		for _, t := range p.Held() {
+			cause = errors.Join(cause, t.Release())
+		}
+		h.r.Resume()
+		return cause
+	}
+	if err := thaw.Hold(p, h.r.Region); err != nil {
+		return back(err)
+	}
+	if err := thaw.Fill(p, h.family, h.zap, h.held); err != nil {
+		return back(err)
+	}
+	if err := AtComplete.Hit(); err != nil {
+		return back(err)
+	}
+	if _, err := h.on(migrator.BeReady); err != nil {
+		return back(err)
+	}
+	if err := h.s.Send(wire.Ready, h.offer.Epoch, nil); err != nil {
+		return back(err)
+	}
+	if err := AtSaidReady.Hit(); err != nil {
+		return back(err)
+	}
+	if err := h.commit(); err != nil {
+		return back(err)
+	}
+	// The image is the truth now: it goes into the record first, so that a new agent could do the rest.
+	if err := h.r.Region.PutRecord(h.family.Encode()); err != nil {
+		return err
+	}
+	hd := h.r.Region.Header()
+	hd.Epoch, hd.State = uint64(h.family.Epoch), stub.StateParked
+	if err := AtGotCommit.Hit(); err != nil {
+		return err
+	}
+	if err := thaw.Back(p, h.family); err != nil {
+		return err
+	}
+	if err := AtRun.Hit(); err != nil {
+		return err
+	}
+	return errors.Join(h.s.Send(wire.Running, h.offer.Epoch, nil), AtSaidRunning.Hit())
+}
+
+// commit waits for Commit. Silence is Commit too, once the guest's lease, which was shortened before its image was sent, has
+// ended it: home has the whole process, and nobody else.
+func (h *homecomer) commit() error {
+	f, err := h.s.Recv(h.env.MoveLease + migrator.Margin)
+	switch {
+	case err != nil:
+		h.env.Log.Warn("the way home was cut; the process goes on here when the lease of its guest is over", "process", h.offer.Process, "err", err)
+		if !h.outlive() {
+			return err
+		}
+		h.end.State = migrator.Running
+		return nil
+	case f.Type == wire.Abort:
+		_, _ = h.on(migrator.DoAbort)
+		return &AbortError{Why: string(f.Payload)}
+	case f.Type != wire.Commit || f.Epoch != h.offer.Epoch:
+		return fmt.Errorf("a frame of type %d, epoch %d, where Commit was due", f.Type, f.Epoch)
+	}
+	h.end.State = migrator.Running
+	return nil
+}
+
+// outlive waits until the guest has certainly ended. It returns false when the guest turned up again meanwhile.
+func (h *homecomer) outlive() bool {
+	end := h.now() + h.env.MoveLease + migrator.Margin
+	for h.now() < end {
+		if h.r.Seen != nil && h.r.Seen() {
+			return false
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	return true
+}

@@ -1,0 +1,344 @@
+package ferry
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"mosix/homeproxy/guest"
+	"mosix/internal/abi"
+	"mosix/internal/id"
+	"mosix/internal/image"
+	"mosix/internal/kern"
+	"mosix/internal/mem"
+	"mosix/internal/tracer"
+	"mosix/internal/wire"
+	"mosix/migrator"
+	"mosix/migrator/freeze"
+	"mosix/migrator/pages"
+)
+
+// homeward is a guest on its way to its shadow.
+type homeward struct {
+	source
+	g       *guest.Guest
+	pending []abi.Siginfo
+	kept    []mem.Range // as long as writes to them were noted
+}
+
+// SendHome brings a guest of this node back into its shadow, over s. lost is asked while threads are being stopped: whether
+// home is out of reach. It returns when the process runs at home, or the guest runs on here. After Committed the guest is held
+// and must be ended or asked about; its lease, which was shortened, ends it.
+func SendHome(env *Env, s *Stream, g *guest.Guest, offer Offer, lost func() bool) (Outcome, error) {
+	m := &homeward{source: source{env: env, s: s, offer: offer, end: migrator.NewSource(), t0: time.Now()}, g: g}
+	m.out.Stats.Strategy = strategy(env.Rounds)
+	err := m.negotiate()
+	if err == nil {
+		err = m.copyAndGo(lost)
+	}
+	m.out.State = m.end.State
+	m.out.Stats.Total = time.Since(m.t0)
+	s.mu.Lock()
+	m.out.Stats.Bytes = s.Sent
+	s.mu.Unlock()
+	m.out.Stats.Rounds = len(m.round)
+	return m.out, err
+}
+
+// skip leaves out the areas whose content the shadow has, as long as the guest did not write to them.
+func (m *homeward) skip(a image.Area) bool {
+	for _, k := range m.kept {
+		if a.Start >= k.Start && a.End <= k.End && !a.Writable() {
+			return true
+		}
+	}
+	return false
+}
+
+// stillKept lists what the guest has not changed of the areas that its shadow keeps.
+func (m *homeward) stillKept() []mem.Range {
+	if m.g.Uffd == nil {
+		return nil
+	}
+	pm, err := os.Open(fmt.Sprintf("/proc/%d/pagemap", m.g.PID))
+	if err != nil {
+		return nil
+	}
+	defer pm.Close()
+	var out []mem.Range
+	for _, k := range m.g.Kept {
+		if rs, err := kern.ScanPages(pm, k, true, nil); err == nil && len(rs) == 0 {
+			out = append(out, k)
+		}
+	}
+	return out
+}
+
+func (m *homeward) copyAndGo(lost func() bool) error {
+	if _, err := m.on(migrator.Prepared); err != nil {
+		return err
+	}
+	p, err := tracer.Open(m.g.PID, m.env.Code)
+	if err != nil {
+		return m.stay(nil, err)
+	}
+	p.Close()
+	m.kept = m.stillKept()
+	src, err := m.watch()
+	if err != nil {
+		return m.stay(nil, err)
+	}
+	if src != nil {
+		defer src.Close()
+		if err := m.rounds(src); err != nil {
+			return m.stay(nil, err)
+		}
+	}
+	return tracer.Run(func() error { return m.freezeAndGo(src, lost) })
+}
+
+// watch begins to note writes, through a thread that computes. A guest whose threads all wait in calls writes nothing: it
+// is copied when it is held.
+func (m *homeward) watch() (*pages.Source, error) {
+	if m.env.Rounds == 0 {
+		return nil, nil
+	}
+	host := m.g.Computing()
+	if host == 0 {
+		return nil, nil
+	}
+	var src *pages.Source
+	err := m.g.With(host, func(p *tracer.Process, t *tracer.Thread) error {
+		q, err := tracer.Open(p.PID, m.env.Code) // outlives this short stop
+		if err != nil {
+			return err
+		}
+		if src, err = pages.Open(q); err != nil {
+			q.Close()
+			return err
+		}
+		return src.Track(t)
+	})
+	if err != nil && src != nil {
+		src.Close()
+		src = nil
+	}
+	if err != nil && !errors.Is(err, tracer.ErrGone) {
+		return nil, nil // it moves by stop and copy
+	}
+	return src, err
+}
+
+func (m *homeward) areas() ([]image.Area, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", m.g.PID))
+	if err != nil {
+		return nil, fmt.Errorf("%w (%v)", tracer.ErrGone, err)
+	}
+	as, _ := image.ParseMaps(b, m.g.Region.Range())
+	return as, nil
+}
+
+func (m *homeward) rounds(src *pages.Source) error {
+	for {
+		again, _ := migrator.NextRound(m.round, m.env.Rounds)
+		if !again {
+			return nil
+		}
+		r0 := time.Now()
+		as, err := m.areas()
+		if err != nil {
+			return err
+		}
+		n, err := sendAreas(m.s, m.offer.Epoch, as, src, len(m.round) == 0, m.skip)
+		if err != nil {
+			return err
+		}
+		if err := m.s.Send(wire.RoundEnd, m.offer.Epoch, nil); err != nil {
+			return err
+		}
+		if _, err := m.s.Expect(wire.RoundAck, stepTime); err != nil {
+			return err
+		}
+		m.round = append(m.round, migrator.Round{Bytes: n, Took: time.Since(r0)})
+		if err := AtRound.Hit(); err != nil {
+			return err
+		}
+	}
+}
+
+// stay gives the journey up: the guest runs on here.
+func (m *homeward) stay(p *tracer.Process, cause error) error {
+	ev := migrator.Failed
+	var ab *AbortError
+	if errors.As(cause, &ab) {
+		ev = migrator.DoAbort
+	} else {
+		_ = m.s.Send(wire.Abort, m.offer.Epoch, []byte(cause.Error()))
+	}
+	_, err := m.on(ev)
+	if p != nil {
+		for _, t := range p.Held() {
+			_ = kern.SetOptions(t.TID, 0)
+		}
+		err = errors.Join(err, p.ReleaseAll())
+	}
+	m.g.Resume(m.pending)
+	m.end.State = migrator.Stayed
+	return errors.Join(cause, err)
+}
+
+func (m *homeward) freezeAndGo(src *pages.Source, lost func() bool) error {
+	p, err := tracer.Open(m.g.PID, m.env.Code)
+	if err != nil {
+		return m.stay(nil, err)
+	}
+	defer p.Close()
+	p.Region = m.g.Region
+	f0 := time.Now()
+	if m.pending, err = m.g.Freeze(p, lost); err != nil {
+		return m.stay(p, err)
+	}
+	freeze.Mend(p)
+	if _, err := m.on(migrator.Froze); err != nil {
+		return err
+	}
+	if err := AtFreeze.Hit(); err != nil {
+		return m.stay(p, err)
+	}
+	if err := m.sendRest(p, src); err != nil {
+		return m.stay(p, err)
+	}
+	if _, err := m.s.Expect(wire.Ready, m.env.MoveLease); err != nil {
+		return m.stay(p, err)
+	}
+	if _, err := m.on(migrator.BeReady); err != nil {
+		return err
+	}
+	if err := AtReady.Hit(); err != nil {
+		return m.stay(p, err)
+	}
+	return m.commit(p, f0)
+}
+
+// trust makes sure that injected code is ours: every thread is held, so what is read now cannot change before it runs.
+func (m *homeward) trust(p *tracer.Process) error {
+	b := make([]byte, len(m.env.Code.Bytes))
+	if _, err := kern.ReadVM(p.PID, b, mem.Range{Start: p.Region.Base, End: p.Region.Base + mem.Addr(len(b))}); err != nil || !bytes.Equal(b, m.env.Code.Bytes) {
+		return fmt.Errorf("the guest of %v has tampered with the shared page: it cannot be asked for its state", m.offer.Process)
+	}
+	for _, t := range p.Held() {
+		if err := kern.SetOptions(t.TID, kern.OptSuspendFilter); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *homeward) sendRest(p *tracer.Process, src *pages.Source) error {
+	if err := m.trust(p); err != nil {
+		return err
+	}
+	tids := map[int]id.HomePID{}
+	for h, n := range m.g.Threads() {
+		tids[n] = h
+	}
+	img, err := freeze.Capture(p, func(t int) id.HomePID { return tids[t] })
+	if err != nil {
+		return err
+	}
+	// What pends in the guest's kernel travels; it comes to rest where the process is.
+	for i, t := range p.Held() {
+		own, err := kern.PeekSiginfo(t.TID, false)
+		if err != nil {
+			return err
+		}
+		img.Threads[i].Pending = append(img.Threads[i].Pending, own...)
+	}
+	shared, err := kern.PeekSiginfo(p.PID, true)
+	if err != nil {
+		return err
+	}
+	img.Pending = append(shared, m.pending...)
+	for _, t := range p.Held() {
+		if err := kern.SetOptions(t.TID, 0); err != nil {
+			return err
+		}
+	}
+	if still := m.stillKept(); len(still) < len(m.kept) {
+		m.kept = still
+	}
+	if src == nil {
+		if src, err = pages.Open(p); err != nil {
+			return err
+		}
+		defer src.Close()
+	}
+	if _, err := sendAreas(m.s, m.offer.Epoch, img.Areas, src, len(m.round) == 0, m.skip); err != nil {
+		return err
+	}
+	// From here on home may decide alone when it hears nothing: the guest must be certain to end before that.
+	k := m.g.Keeper.Keeper()
+	soon := uint64(kern.Now(kern.ClockBoottime) + int64(m.env.MoveLease))
+	if atomic.LoadUint64(&k.Deadline) > soon {
+		atomic.StoreUint64(&k.Deadline, soon)
+	}
+	m.out.Family = &image.Family{Process: m.offer.Process, Epoch: m.offer.Epoch, Members: []image.Process{img}}
+	if err := m.s.Send(wire.Final, m.offer.Epoch, m.out.Family.Encode()); err != nil {
+		return err
+	}
+	if _, err := m.on(migrator.SentAll); err != nil {
+		return err
+	}
+	return AtFinal.Hit()
+}
+
+// commit makes the guest unable to run without us, and passes the point of no return.
+func (m *homeward) commit(p *tracer.Process, f0 time.Time) error {
+	for _, t := range p.Held() { // each thread finds its own SIGSTOP before it would execute an instruction
+		if err := kern.Tgkill(p.PID, t.TID, abi.SIGSTOP); err != nil {
+			return m.stay(p, err)
+		}
+	}
+	if _, err := m.on(migrator.DidPark); err != nil {
+		return err
+	}
+	if err := AtPark.Hit(); err != nil {
+		return m.unstop(p, err)
+	}
+	if _, err := m.on(migrator.DoCommit); err != nil {
+		return err
+	}
+	err := m.s.Send(wire.Commit, m.offer.Epoch, nil)
+	if err == nil {
+		err = AtCommit.Hit()
+	}
+	if err == nil {
+		_, err = m.s.Expect(wire.Running, m.env.MoveLease)
+	}
+	if err == nil {
+		m.out.Stats.Freeze = time.Since(f0)
+		_, err = m.on(migrator.IsRun)
+		m.g.Kill()
+		return err
+	}
+	var ab *AbortError
+	if errors.As(err, &ab) {
+		return m.unstop(p, err)
+	}
+	_, _ = m.on(migrator.Lost)
+	return fmt.Errorf("the move home was committed and its answer lost: %w", err)
+}
+
+// unstop takes the SIGSTOPs back and lets the guest run on.
+func (m *homeward) unstop(p *tracer.Process, cause error) error {
+	for _, t := range p.Held() {
+		if err := t.Swallow(abi.SIGSTOP); err != nil {
+			cause = errors.Join(cause, err)
+		}
+	}
+	m.end.State = migrator.Finishing
+	return m.stay(p, cause)
+}

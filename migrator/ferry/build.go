@@ -1,0 +1,241 @@
+package ferry
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"mosix/homeproxy"
+	"mosix/internal/id"
+	"mosix/internal/image"
+	"mosix/internal/kern"
+	"mosix/internal/mem"
+	"mosix/internal/pack"
+	"mosix/internal/tracer"
+	"mosix/internal/wire"
+	"mosix/migrator"
+	"mosix/migrator/thaw"
+)
+
+// Arrived is a guest that runs here now.
+type Arrived struct {
+	Offer    Offer
+	Guest    *thaw.Guest
+	PID      int
+	Kept     []mem.Range
+	Restarts map[id.HomePID]uint32
+}
+
+// target is one guest in the making.
+type target struct {
+	env    *Env
+	s      *Stream
+	offer  Offer
+	end    *migrator.End
+	cgroup []string
+	g      *thaw.Guest
+	family *image.Family
+	ready  time.Duration
+}
+
+// Admit decides about an offer: no refusals reserve a place, which is free again when done is called.
+type Admit func(Offer) (refusals image.Refusals, done func(arrived bool))
+
+// Receive takes the offer that was read from s and makes the process run here, as a guest. accept is told at the moment when it
+// runs, before home is: the service of its calls must be there.
+func Receive(env *Env, s *Stream, offer Offer, cgroup []string, admit Admit, run func(*Arrived)) error {
+	t := &target{env: env, s: s, offer: offer, end: migrator.NewTarget(env.MoveLease), cgroup: cgroup}
+	refusals, done := admit(offer)
+	if len(refusals) > 0 {
+		_, _ = t.on(migrator.Refused)
+		return s.Send(wire.Refuse, offer.Epoch, encodeRefusals(refusals))
+	}
+	arrived := false
+	defer func() { done(arrived) }()
+	if _, err := t.on(migrator.Accepted); err != nil {
+		return err
+	}
+	if err := s.Send(wire.Accept, offer.Epoch, nil); err != nil {
+		return err
+	}
+	err := tracer.Run(func() error {
+		err := t.build()
+		if err == nil {
+			err = t.decide(run)
+		}
+		if err != nil && t.g != nil && t.end.State != migrator.Running {
+			t.g.Discard()
+		}
+		return err
+	})
+	arrived = t.end.State == migrator.Running
+	if err != nil && !arrived {
+		var ab *AbortError
+		if !errors.As(err, &ab) {
+			_ = s.Send(wire.Abort, offer.Epoch, []byte(err.Error()))
+		}
+	}
+	return err
+}
+
+func (t *target) now() time.Duration { return time.Duration(kern.Now(kern.ClockBoottime)) }
+
+func (t *target) on(ev migrator.Event) (migrator.Action, error) { return t.end.On(ev, t.now()) }
+
+// build goes from Prepare to the complete guest.
+func (t *target) build() error {
+	for {
+		f, err := t.s.Recv(2 * stepTime)
+		if err != nil {
+			return err
+		}
+		if f.Epoch != t.offer.Epoch {
+			return fmt.Errorf("a frame of epoch %d in a move to epoch %d", f.Epoch, t.offer.Epoch)
+		}
+		switch f.Type {
+		case wire.Ping:
+			w := &pack.Writer{}
+			w.U64(uint64(kern.Now(kern.ClockMonotonic)))
+			w.U64(uint64(kern.Now(kern.ClockBoottime)))
+			err = t.s.Send(wire.Pong, f.Epoch, w.B)
+		case wire.Prepare:
+			if err = t.prepare(f.Payload); err == nil {
+				err = t.s.Send(wire.Prepared, f.Epoch, nil)
+			}
+			err = errors.Join(err, AtBuild.Hit())
+		case wire.Layout:
+			err = t.needs(func() error {
+				as, zap, err := decodeLayout(f.Payload)
+				if err != nil {
+					return err
+				}
+				return t.g.Layout(as, zap)
+			})
+		case wire.Pages:
+			err = t.needs(func() error { return t.g.Pages(f.Payload) })
+		case wire.RoundEnd:
+			err = errors.Join(t.s.Send(wire.RoundAck, f.Epoch, nil), AtPages.Hit())
+		case wire.Final:
+			return t.needs(func() error { return t.complete(f.Payload) })
+		case wire.Abort:
+			_, _ = t.on(migrator.DoAbort)
+			return &AbortError{Why: string(f.Payload)}
+		default:
+			err = fmt.Errorf("a frame of type %d while a guest is built", f.Type)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// needs runs f once the empty process stands.
+func (t *target) needs(f func() error) error {
+	if t.g == nil {
+		return errors.New("memory came before the process was prepared")
+	}
+	return f()
+}
+
+func (t *target) prepare(payload []byte) error {
+	if t.g != nil {
+		return errors.New("a second Prepare in one move")
+	}
+	plan := thaw.Plan{Process: t.offer.Process, Cgroup: t.cgroup, Filter: filterBytes()}
+	err := decodePlan(payload, &plan)
+	if err != nil {
+		return fmt.Errorf("read the plan of the guest: %w", err)
+	}
+	t.g, err = thaw.Prepare(plan, t.env.Code)
+	return err
+}
+
+// filterBytes is the seccomp program as the kernel reads it.
+func filterBytes() []byte {
+	w := &pack.Writer{}
+	for _, i := range homeproxy.Filter(homeproxy.FilterOptions{}) {
+		w.U8(uint8(i.Code))
+		w.U8(uint8(i.Code >> 8))
+		w.U8(i.Jt)
+		w.U8(i.Jf)
+		w.U32(i.K)
+	}
+	return w.B
+}
+
+func (t *target) complete(payload []byte) error {
+	f, err := image.Decode(payload)
+	if err != nil {
+		return err
+	}
+	if f.Process != t.offer.Process || f.Epoch != t.offer.Epoch {
+		return fmt.Errorf("the image is of %v, epoch %d; offered was %v, epoch %d", f.Process, f.Epoch, t.offer.Process, t.offer.Epoch)
+	}
+	t.family = f
+	if _, err := t.on(migrator.GotFinal); err != nil {
+		return err
+	}
+	if err := t.g.Final(f); err != nil {
+		return err
+	}
+	if err := AtComplete.Hit(); err != nil {
+		return err
+	}
+	if err := t.g.Ready(t.env.MoveLease, t.offer.Epoch, t.env.Node); err != nil {
+		return err
+	}
+	if _, err := t.on(migrator.BeReady); err != nil {
+		return err
+	}
+	if err := t.s.Send(wire.Ready, t.offer.Epoch, nil); err != nil {
+		return err
+	}
+	return AtSaidReady.Hit()
+}
+
+// decide waits for Commit, and lets the guest run if it comes in time.
+func (t *target) decide(run func(*Arrived)) error {
+	f, err := t.s.Recv(t.env.MoveLease)
+	ev := migrator.DoCommit
+	switch {
+	case err != nil:
+		ev = migrator.Lost
+	case f.Type == wire.Abort:
+		ev, err = migrator.DoAbort, &AbortError{Why: string(f.Payload)}
+	case f.Type != wire.Commit || f.Epoch != t.offer.Epoch:
+		ev, err = migrator.Failed, fmt.Errorf("a frame of type %d, epoch %d, where Commit was due", f.Type, f.Epoch)
+	}
+	act, merr := t.on(ev)
+	if err == nil {
+		err = merr
+	}
+	if err != nil {
+		return err
+	}
+	if act != migrator.Go {
+		return errors.New("Commit came after the lease of the guest: the copy was discarded, the process runs on at its home")
+	}
+	if err := AtGotCommit.Hit(); err != nil {
+		t.g.Discard()
+		return err
+	}
+	a := &Arrived{Offer: t.offer, Guest: t.g, PID: t.g.P.PID, Restarts: map[id.HomePID]uint32{}}
+	for i := range t.family.Members[0].Threads {
+		if th := &t.family.Members[0].Threads[i]; int64(th.Regs.RAX) == -516 {
+			a.Restarts[th.TID] = uint32(th.Regs.OrigRAX)
+		}
+	}
+	for _, x := range t.family.Members[0].Areas {
+		if thaw.Kept(x) {
+			a.Kept = append(a.Kept, x.Range)
+		}
+	}
+	run(a)
+	if err := t.g.Run(); err != nil {
+		return err
+	}
+	if err := AtRun.Hit(); err != nil {
+		return err
+	}
+	return errors.Join(t.s.Send(wire.Running, t.offer.Epoch, nil), AtSaidRunning.Hit())
+}

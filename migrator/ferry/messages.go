@@ -1,0 +1,123 @@
+package ferry
+
+import (
+	"mosix/internal/id"
+	"mosix/internal/image"
+	"mosix/internal/mem"
+	"mosix/internal/pack"
+	"mosix/migrator/thaw"
+)
+
+// Offer says what would come.
+type Offer struct {
+	Process  id.Process
+	Epoch    id.Epoch // that the move would begin
+	Homeward bool     // the process returns to its shadow
+	UID      uint32
+	Command  string
+	Threads  uint32
+	Bytes    uint64 // of memory, as far as it is known
+	Ready    float64
+	CPUTime  uint64 // used so far, ns
+	VDSO     string // build id of home's vDSO
+	Features []string
+	Auto     bool // a balancer's decision, not a user's
+	Explicit bool
+}
+
+// Encode and DecodeOffer are the form on the wire.
+func (o Offer) Encode() []byte {
+	w := &pack.Writer{}
+	w.String(string(o.Process.Home))
+	w.U32(uint32(o.Process.PID))
+	w.U64(o.Process.Start)
+	w.U64(uint64(o.Epoch))
+	w.Bool(o.Homeward)
+	w.U32(o.UID)
+	w.String(o.Command)
+	w.U32(o.Threads)
+	w.U64(o.Bytes)
+	w.U64(uint64(o.Ready * 1000))
+	w.U64(o.CPUTime)
+	w.String(o.VDSO)
+	w.U32(uint32(len(o.Features)))
+	for _, f := range o.Features {
+		w.String(f)
+	}
+	w.Bool(o.Auto)
+	return w.B
+}
+
+// DecodeOffer reads one.
+func DecodeOffer(b []byte) (Offer, error) {
+	r := pack.NewReader(b)
+	o := Offer{Process: id.Process{Home: id.Node(r.String()), PID: id.HomePID(r.U32()), Start: r.U64()}, Epoch: id.Epoch(r.U64()),
+		Homeward: r.Bool(), UID: r.U32(), Command: r.String(), Threads: r.U32(), Bytes: r.U64(), Ready: float64(r.U64()) / 1000,
+		CPUTime: r.U64(), VDSO: r.String()}
+	n := r.Count(4)
+	for i := 0; i < n && r.Err() == nil; i++ {
+		o.Features = append(o.Features, r.String())
+	}
+	o.Auto = r.Bool()
+	o.Explicit = !o.Auto
+	return o, r.Err()
+}
+
+func encodePlan(p thaw.Plan) []byte {
+	w := &pack.Writer{}
+	w.U32(uint32(len(p.TIDs)))
+	for _, t := range p.TIDs {
+		w.U32(uint32(t))
+	}
+	w.U64(uint64(p.VDSO))
+	w.U64(uint64(p.Base))
+	w.U64(uint64(p.Clocks.Mono))
+	w.U64(uint64(p.Clocks.Boot))
+	w.U64(uint64(p.Clocks.Real))
+	for _, l := range p.Limits {
+		w.U64(l[0])
+		w.U64(l[1])
+	}
+	return w.B
+}
+
+func decodePlan(b []byte, p *thaw.Plan) error {
+	r := pack.NewReader(b)
+	n := r.Count(4)
+	for range n {
+		p.TIDs = append(p.TIDs, id.HomePID(r.U32()))
+	}
+	p.VDSO, p.Base = mem.Addr(r.U64()), mem.Addr(r.U64())
+	p.Clocks = thaw.Clocks{Mono: int64(r.U64()), Boot: int64(r.U64()), Real: int64(r.U64())}
+	for i := range p.Limits {
+		p.Limits[i] = [2]uint64{r.U64(), r.U64()}
+	}
+	return r.Err()
+}
+
+func encodeLayout(as []image.Area, zap []mem.Range) []byte {
+	w := &pack.Writer{}
+	image.EncodeAreas(w, as)
+	w.U32(uint32(len(zap)))
+	for _, z := range zap {
+		w.U64(uint64(z.Start))
+		w.U64(uint64(z.End))
+	}
+	return w.B
+}
+
+func decodeLayout(b []byte) ([]image.Area, []mem.Range, error) {
+	r := pack.NewReader(b)
+	as := image.DecodeAreas(r)
+	n := r.Count(16)
+	var zap []mem.Range
+	for range n {
+		zap = append(zap, mem.Range{Start: mem.Addr(r.U64()), End: mem.Addr(r.U64())})
+	}
+	if r.Err() == nil {
+		if err := image.CheckAreas(as); err != nil {
+			return nil, nil, err
+		}
+	}
+	return as, zap, r.Err()
+}

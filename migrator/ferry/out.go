@@ -1,0 +1,473 @@
+package ferry
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"mosix/internal/fault"
+	"mosix/internal/id"
+	"mosix/internal/image"
+	"mosix/internal/kern"
+	"mosix/internal/pack"
+	"mosix/internal/region"
+	"mosix/internal/stub"
+	"mosix/internal/tracer"
+	"mosix/internal/wire"
+	"mosix/migrator"
+	"mosix/migrator/freeze"
+	"mosix/migrator/pages"
+	"mosix/migrator/thaw"
+)
+
+// Fault points of a move, in the order in which a process passes them. Tests arm them on either side.
+var (
+	AtOffer       = fault.Register("source-after-offer")
+	AtPlant       = fault.Register("source-after-plant")
+	AtRound       = fault.Register("source-after-round")
+	AtFreeze      = fault.Register("source-after-freeze")
+	AtFinal       = fault.Register("source-after-final")
+	AtReady       = fault.Register("source-after-ready")
+	AtPark        = fault.Register("source-after-park")
+	AtCommit      = fault.Register("source-after-commit")
+	AtGone        = fault.Register("source-after-running")
+	AtBuild       = fault.Register("target-after-prepare")
+	AtPages       = fault.Register("target-after-round")
+	AtComplete    = fault.Register("target-before-ready")
+	AtSaidReady   = fault.Register("target-after-ready")
+	AtGotCommit   = fault.Register("target-after-commit")
+	AtRun         = fault.Register("target-after-run")
+	AtSaidRunning = fault.Register("target-after-running")
+)
+
+// Stats are the figures of a move.
+type Stats struct {
+	Freeze, Total time.Duration
+	Bytes         uint64
+	Rounds        int
+	Strategy      string
+}
+
+// Env is what a ferry needs of its node.
+type Env struct {
+	Node      id.Node
+	Code      *stub.Code
+	Log       *slog.Logger
+	MoveLease time.Duration
+	Lease     time.Duration
+	Rounds    int           // before the freeze, at most; 0 is stop-and-copy
+	Skew      time.Duration // of this agent's realtime clock: for tests of clocks apart
+}
+
+// Realtime reads the agent's realtime clock, in nanoseconds.
+func (e *Env) Realtime() int64 { return kern.Now(kern.ClockRealtime) + int64(e.Skew) }
+
+func strategy(rounds int) string {
+	if rounds == 0 {
+		return "stop-and-copy"
+	}
+	return "precopy"
+}
+
+const (
+	stepTime  = 20 * time.Second // the other side's longest silence before Commit
+	maxRounds = 8
+)
+
+// MaxRounds is the usual number of rounds before the freeze, at most.
+const MaxRounds = maxRounds
+
+// Outcome is how a move ended for its source.
+type Outcome struct {
+	State  migrator.State // Gone, Stayed, or Committed: nobody knows yet
+	Family *image.Family  // when not Stayed
+	Region *region.Region // when not Stayed
+	Stats  Stats
+}
+
+// source is one outward move in progress.
+type source struct {
+	env   *Env
+	s     *Stream
+	offer Offer
+	end   *migrator.End
+	out   Outcome
+	t0    time.Time
+	round []migrator.Round
+	clk   thaw.Clocks
+}
+
+// Send moves a process that runs here, at home, to the node at the other end of s. It returns when the process runs there, or
+// runs on here, or when that cannot be known before its lease ends.
+func Send(env *Env, s *Stream, offer Offer) (Outcome, error) {
+	m := &source{env: env, s: s, offer: offer, end: migrator.NewSource(), t0: time.Now()}
+	m.out.Stats.Strategy = strategy(env.Rounds)
+	err := m.negotiate()
+	if err == nil {
+		err = tracer.Run(m.run)
+	}
+	m.out.State = m.end.State
+	m.out.Stats.Total = time.Since(m.t0)
+	s.mu.Lock()
+	m.out.Stats.Bytes = s.Sent
+	s.mu.Unlock()
+	m.out.Stats.Rounds = len(m.round)
+	if m.out.State != migrator.Gone && m.out.State != migrator.Committed {
+		m.out.State = migrator.Stayed
+	}
+	return m.out, err
+}
+
+func (m *source) on(ev migrator.Event) (migrator.Action, error) {
+	return m.end.On(ev, time.Duration(kern.Now(kern.ClockBoottime)))
+}
+
+// negotiate offers the process and learns how far apart the clocks are.
+func (m *source) negotiate() error {
+	if err := m.s.Hello(); err != nil {
+		return err
+	}
+	if err := m.s.Send(wire.Offer, m.offer.Epoch, m.offer.Encode()); err != nil {
+		return err
+	}
+	if _, err := m.s.Expect(wire.Accept, stepTime); err != nil {
+		var r *RefusedError
+		if errors.As(err, &r) {
+			_, _ = m.on(migrator.Refused)
+		}
+		return err
+	}
+	if _, err := m.on(migrator.Accepted); err != nil {
+		return err
+	}
+	if err := AtOffer.Hit(); err != nil {
+		return err
+	}
+	return m.clocks()
+}
+
+// clocks measures home's clocks minus the target's: the best of three round trips.
+func (m *source) clocks() error {
+	best := int64(1 << 62)
+	for range 3 {
+		m0, b0 := kern.Now(kern.ClockMonotonic), kern.Now(kern.ClockBoottime)
+		if err := m.s.Send(wire.Ping, m.offer.Epoch, nil); err != nil {
+			return err
+		}
+		f, err := m.s.Expect(wire.Pong, stepTime)
+		if err != nil {
+			return err
+		}
+		m1 := kern.Now(kern.ClockMonotonic)
+		r := pack.NewReader(f.Payload)
+		mono, boot := int64(r.U64()), int64(r.U64())
+		if r.Err() != nil {
+			return fmt.Errorf("read the target's clocks: %w", r.Err())
+		}
+		if rtt := m1 - m0; rtt < best {
+			best = rtt
+			m.clk.Mono, m.clk.Boot = m0+rtt/2-mono, b0+rtt/2-boot
+		}
+	}
+	m.clk.Real = m.env.Realtime() - kern.Now(kern.ClockMonotonic)
+	return nil
+}
+
+// run does what touches the process, on the tracer's thread.
+func (m *source) run() error {
+	p, err := tracer.Open(int(m.offer.Process.PID), m.env.Code)
+	if err != nil {
+		return m.giveUp(nil, err)
+	}
+	defer p.Close()
+	if st, err := freeze.StartTime(p.PID); err != nil || st != m.offer.Process.Start {
+		return m.giveUp(nil, fmt.Errorf("process %d has ended: %w", p.PID, tracer.ErrGone))
+	}
+	src, err := pages.Open(p)
+	if err != nil {
+		return m.giveUp(nil, err)
+	}
+	defer src.Close()
+	if err := m.plant(p, src); err != nil {
+		return m.giveUp(p, err)
+	}
+	if err := AtPlant.Hit(); err != nil {
+		return m.giveUp(p, err)
+	}
+	if err := m.prepare(p); err != nil {
+		return m.giveUp(p, err)
+	}
+	if err := m.precopy(p, src); err != nil {
+		return m.giveUp(p, err)
+	}
+	f0 := time.Now()
+	if err := m.finish(p, src); err != nil {
+		return m.giveUp(p, err)
+	}
+	return m.commit(p, f0)
+}
+
+// giveUp does what the machine says about a failure, and tells the other side.
+func (m *source) giveUp(p *tracer.Process, cause error) error {
+	ev := migrator.Failed
+	var ab *AbortError
+	if errors.As(cause, &ab) {
+		ev = migrator.DoAbort
+	} else {
+		_ = m.s.Send(wire.Abort, m.offer.Epoch, []byte(cause.Error()))
+	}
+	act, err := m.on(ev)
+	if err != nil {
+		return errors.Join(cause, err)
+	}
+	if p == nil {
+		return cause
+	}
+	switch act {
+	case migrator.Release:
+		return errors.Join(cause, m.release(p))
+	case migrator.Unpark:
+		return errors.Join(cause, Unpark(p.PID, p.Region, m.env.Code))
+	}
+	return cause
+}
+
+// release lets the process run on as it was, without anything of ours in it.
+func (m *source) release(p *tracer.Process) error {
+	if p.Region == nil {
+		return p.ReleaseAll()
+	}
+	l := p.Leader()
+	if l == nil {
+		var err error
+		if l, err = p.Seize(p.PID); err != nil {
+			if errors.Is(err, tracer.ErrGone) {
+				return nil
+			}
+			return err
+		}
+		freeze.Mend(p)
+	}
+	err := p.Uproot(l)
+	if err2 := p.ReleaseAll(); err == nil {
+		err = err2
+	}
+	if errors.Is(err, tracer.ErrGone) {
+		return nil
+	}
+	return err
+}
+
+// plant stops one thread for a moment to share memory with the process and to begin watching its pages.
+func (m *source) plant(p *tracer.Process, src *pages.Source) error {
+	t, err := p.Seize(p.PID)
+	if err != nil {
+		return err
+	}
+	as, _, err := freeze.Areas(p)
+	if err != nil {
+		return err
+	}
+	tids, err := p.TIDs()
+	if err != nil {
+		return err
+	}
+	freeze.Mend(p)
+	slots := len(tids) + 8
+	if err := p.Plant(t, freeze.FreeBase(as, slots), slots); err != nil {
+		return err
+	}
+	if m.env.Rounds > 0 {
+		if err := src.Track(t); err != nil {
+			m.env.Log.Info("this kernel cannot watch pages; moving by stop and copy", "process", m.offer.Process, "err", err)
+			m.env.Rounds = 0
+			m.out.Stats.Strategy = strategy(0)
+		}
+	}
+	return t.Release()
+}
+
+func (m *source) prepare(p *tracer.Process) error {
+	_, vvar, err := freeze.Areas(p)
+	if err != nil {
+		return err
+	}
+	tids, err := p.TIDs()
+	if err != nil {
+		return err
+	}
+	plan := thaw.Plan{VDSO: vvar, Base: p.Region.Base, Clocks: m.clk}
+	set := map[id.HomePID]int{}
+	for _, t := range tids {
+		set[id.HomePID(t)] = t
+	}
+	plan.TIDs = thaw.SortedTIDs(set, m.offer.Process.PID)
+	for i := range plan.Limits {
+		if plan.Limits[i], err = kern.Limit(p.PID, i); err != nil {
+			return fmt.Errorf("read the resource limits of %d: %w", p.PID, err)
+		}
+	}
+	if err := m.s.Send(wire.Prepare, m.offer.Epoch, encodePlan(plan)); err != nil {
+		return err
+	}
+	if _, err := m.s.Expect(wire.Prepared, stepTime); err != nil {
+		return err
+	}
+	_, err = m.on(migrator.Prepared)
+	return err
+}
+
+// precopy sends memory while the process runs, as long as another round pays.
+func (m *source) precopy(p *tracer.Process, src *pages.Source) error {
+	for {
+		again, why := migrator.NextRound(m.round, m.env.Rounds)
+		if !again {
+			m.env.Log.Debug("no further round", "process", m.offer.Process, "rounds", len(m.round), "why", why)
+			return nil
+		}
+		r0 := time.Now()
+		n, err := sendRound(m.s, m.offer.Epoch, p, src, len(m.round) == 0, nil)
+		if err != nil {
+			return err
+		}
+		if err := m.s.Send(wire.RoundEnd, m.offer.Epoch, nil); err != nil {
+			return err
+		}
+		if _, err := m.s.Expect(wire.RoundAck, stepTime); err != nil {
+			return err
+		}
+		m.round = append(m.round, migrator.Round{Bytes: n, Took: time.Since(r0)})
+		if err := AtRound.Hit(); err != nil {
+			return err
+		}
+	}
+}
+
+// sendRound finds and sends what must travel now.
+func sendRound(s *Stream, e id.Epoch, p *tracer.Process, src *pages.Source, first bool, skip func(image.Area) bool) (uint64, error) {
+	as, _, err := freeze.Areas(p)
+	if err != nil {
+		return 0, err
+	}
+	return sendAreas(s, e, as, src, first, skip)
+}
+
+func sendAreas(s *Stream, e id.Epoch, as []image.Area, src *pages.Source, first bool, skip func(image.Area) bool) (uint64, error) {
+	d, err := src.Round(as, first, skip)
+	if err != nil {
+		return 0, err
+	}
+	if err := s.Send(wire.Layout, e, encodeLayout(as, d.Zap)); err != nil {
+		return 0, err
+	}
+	return src.Send(d.Send, func(frame []byte) error { return s.Send(wire.Pages, e, frame) })
+}
+
+// finish freezes the process and sends the rest. After it the target needs only Run.
+func (m *source) finish(p *tracer.Process, src *pages.Source) error {
+	if err := p.SeizeAll(); err != nil {
+		return err
+	}
+	freeze.Mend(p)
+	if _, err := m.on(migrator.Froze); err != nil {
+		return err
+	}
+	if err := AtFreeze.Hit(); err != nil {
+		return err
+	}
+	img, err := freeze.Capture(p, func(t int) id.HomePID { return id.HomePID(t) })
+	if err != nil {
+		return err
+	}
+	if len(img.Threads) > p.Region.Slots {
+		return fmt.Errorf("process %d has made %d threads while it was copied, its shared page has room for %d: try again", p.PID, len(img.Threads), p.Region.Slots)
+	}
+	img.RealOffset = m.clk.Real
+	if _, err := sendAreas(m.s, m.offer.Epoch, img.Areas, src, len(m.round) == 0, nil); err != nil {
+		return err
+	}
+	m.out.Family = &image.Family{Process: m.offer.Process, Epoch: m.offer.Epoch, Members: []image.Process{img}}
+	if err := m.s.Send(wire.Final, m.offer.Epoch, m.out.Family.Encode()); err != nil {
+		return err
+	}
+	if _, err := m.on(migrator.SentAll); err != nil {
+		return err
+	}
+	if err := AtFinal.Hit(); err != nil {
+		return err
+	}
+	if _, err := m.s.Expect(wire.Ready, m.env.MoveLease); err != nil {
+		return err
+	}
+	if _, err = m.on(migrator.BeReady); err != nil {
+		return err
+	}
+	return AtReady.Hit()
+}
+
+// commit parks the process and passes the point of no return.
+func (m *source) commit(p *tracer.Process, f0 time.Time) error {
+	g := p.Region
+	if err := freeze.Park(p, m.out.Family, m.env.Node, m.peer()); err != nil {
+		m.end.State = migrator.Parked // some threads may be parked already
+		return m.giveUp(p, err)
+	}
+	if _, err := m.on(migrator.DidPark); err != nil {
+		return err
+	}
+	if err := AtPark.Hit(); err != nil {
+		return m.giveUp(p, err)
+	}
+	h := g.Header()
+	h.LeaseEnd = uint64(kern.Now(kern.ClockBoottime) + int64(m.env.MoveLease+migrator.Margin))
+	h.State = stub.StateCommitted
+	if _, err := m.on(migrator.DoCommit); err != nil {
+		return err
+	}
+	m.out.Region = g
+	err := m.s.Send(wire.Commit, m.offer.Epoch, nil)
+	if err == nil {
+		err = AtCommit.Hit()
+	}
+	if err == nil {
+		_, err = m.s.Expect(wire.Running, m.env.MoveLease)
+	}
+	var ab *AbortError
+	switch {
+	case err == nil:
+		m.out.Stats.Freeze = time.Since(f0)
+		_, err = m.on(migrator.IsRun)
+		return errors.Join(err, AtGone.Hit())
+	case errors.As(err, &ab): // it came too late: the target has discarded its copy
+		return m.giveUp(p, err)
+	}
+	_, _ = m.on(migrator.Lost)
+	return fmt.Errorf("the move was committed and its answer lost; where it runs is decided within %v: %w", m.env.MoveLease+2*time.Second, err)
+}
+
+func (m *source) peer() id.Node {
+	if c, ok := m.s.conn.(interface{ Peer() id.Node }); ok {
+		return c.Peer()
+	}
+	return ""
+}
+
+// Unpark makes the parked process pid run on here, from the record in its region: the end of a move that was not committed.
+func Unpark(pid int, g *region.Region, code *stub.Code) error {
+	f, err := image.Decode(g.Record())
+	if err != nil {
+		return fmt.Errorf("the record of process %d cannot be read: %w", pid, err)
+	}
+	return tracer.Run(func() error {
+		p, err := tracer.Open(pid, code)
+		if err != nil {
+			return err
+		}
+		defer p.Close()
+		if err := thaw.Hold(p, g); err != nil {
+			return err
+		}
+		return thaw.Back(p, f)
+	})
+}
