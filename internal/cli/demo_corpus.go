@@ -15,7 +15,7 @@ import (
 )
 
 // demoCorpusBytes is about how much of the Go source tree the demonstration reads, again and again.
-const demoCorpusBytes = 6 << 20
+const demoCorpusBytes = 3 << 20
 
 // goTree finds the source tree of an installed Go.
 func goTree() (string, error) {

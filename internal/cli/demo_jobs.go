@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // Names in the folder where the programs of the demonstration run.
@@ -111,34 +112,46 @@ func (j demoJob) command(dir string) (*exec.Cmd, error) {
 }
 
 // chooseJobs looks for what is installed: every task whose program is there, and some of them again until there are nine.
-// works tries a task for one round.
-func chooseJobs(works func(demoJob) bool) ([]demoJob, error) {
+// try runs a task for one round and says how many CPU seconds that took; it is called concurrently.
+func chooseJobs(try func(demoJob) (cpu float64, err error)) (jobs []demoJob, cpu map[string]float64, err error) {
+	tried := make([]*demoJob, len(demoKinds))
+	used := make([]float64, len(demoKinds))
+	var wg sync.WaitGroup
+	for i, k := range demoKinds {
+		wg.Go(func() {
+			for _, bin := range k.bins {
+				path, err := exec.LookPath(bin)
+				if err != nil {
+					continue
+				}
+				j := demoJob{Name: k.name, Kind: k.kind, Task: k.name, Path: path, Rounds: 1}
+				if used[i], err = try(j); err == nil { // some are there and do not work: a shim in a folder that this user may not enter
+					tried[i] = &j
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
 	var found []demoJob
-	kinds := map[string]bool{}
-	for _, k := range demoKinds {
-		for _, bin := range k.bins {
-			path, err := exec.LookPath(bin)
-			if err != nil {
-				continue
-			}
-			if j := (demoJob{Name: k.name, Kind: k.kind, Task: k.name, Path: path, Rounds: 1}); works(j) {
-				found = append(found, j)
-				kinds[k.kind] = true
-				break
-			}
+	cpu = map[string]float64{}
+	for i, j := range tried {
+		if j != nil {
+			found = append(found, *j)
+			cpu[j.Task] = used[i]
 		}
 	}
-	if len(kinds) < 4 {
-		return nil, fmt.Errorf("the demonstration needs at least four kinds of programs and found %d (%s); install some of gzip, python3, awk, perl, coreutils",
-			len(kinds), strings.Join(kindNames(found), ", "))
+	if kinds := kindNames(found); len(kinds) < 4 {
+		return nil, nil, fmt.Errorf("the demonstration needs at least four kinds of programs and found %d (%s); install some of gzip, python3, awk, perl, coreutils",
+			len(kinds), strings.Join(kinds, ", "))
 	}
-	jobs := slices.Clone(found)
+	jobs = slices.Clone(found)
 	for i := 0; len(jobs) < demoPrograms; i++ {
 		j := found[i%len(found)]
 		j.Name = fmt.Sprintf("%s-%d", j.Name, i/len(found)+2)
 		jobs = append(jobs, j)
 	}
-	return jobs, nil
+	return jobs, cpu, nil
 }
 
 func kindNames(jobs []demoJob) []string {
@@ -151,26 +164,22 @@ func kindNames(jobs []demoJob) []string {
 	return out
 }
 
-// roundsFor tells how many rounds a task needs to use target CPU seconds, from measurements of shorter runs: cpu says how
-// many seconds a run of so many rounds used.
-func roundsFor(target float64, cpu func(rounds int) (float64, error)) (int, error) {
+// roundsFor tells how many rounds a task needs to use target CPU seconds, from measurements of shorter runs: one of one round,
+// which used u seconds, and others that cpu makes.
+func roundsFor(target, u float64, cpu func(rounds int) (float64, error)) (int, error) {
 	const (
-		enough = 0.1 // CPU seconds by which two runs must differ for the difference to be worth something
-		long   = 1.5 // CPU seconds of a run beside which the time to start is nothing
+		enough = 0.15 // CPU seconds by which two runs must differ for the difference to be worth something
+		long   = 1.5  // CPU seconds of a run beside which the time to start is nothing
 	)
-	k0, k := 0, 1
-	u0, u := 0.0, 0.0
-	for {
+	k0, k, u0 := 0, 1, 0.0
+	for (k0 == 0 || u-u0 < enough) && u < long && k < 1<<20 {
+		more := 1.2 * enough / max(u-u0, 0.001)
+		k0, u0 = k, u
+		k *= min(max(int(more)+1, 2), 50)
 		var err error
 		if u, err = cpu(k); err != nil {
 			return 0, err
 		}
-		if k0 > 0 && u-u0 >= enough || u >= long || k >= 1<<20 {
-			break
-		}
-		more := 1.2 * enough / max(u-u0, 0.001)
-		k0, u0 = k, u
-		k *= min(max(int(more)+1, 2), 50)
 	}
 	perRound := max((u-u0)/float64(k-k0), 1e-6) // without the time to start, which is paid once
 	if k0 == 0 {

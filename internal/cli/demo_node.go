@@ -20,7 +20,7 @@ import (
 // demoCPUSeconds is what each program shall use at least, with what a measurement may be wrong by.
 const (
 	demoCPUSeconds = 5.0
-	demoMargin     = 0.35
+	demoMargin     = 0.4
 )
 
 // demoEvent is one line that demo-node writes. Bytes of raw output follow an "output" event.
@@ -156,7 +156,8 @@ func sayOutput(enc *json.Encoder, w *bufio.Writer, path, name string) error {
 	return nil
 }
 
-// calibrate chooses the programs, and rounds so that each of them uses about cpu seconds of CPU time.
+// calibrate chooses the programs, and rounds so that each of them uses about cpu seconds of CPU time. All are measured at the
+// same time, as they will run: alone on a CPU, a program with a garbage collector for instance uses more.
 func calibrate(dir string, cpu float64) ([]demoJob, error) {
 	run := func(j demoJob) (float64, error) {
 		c, err := j.command(dir)
@@ -170,27 +171,26 @@ func calibrate(dir string, cpu float64) ([]demoJob, error) {
 		}
 		return cpuSeconds(c.ProcessState), nil
 	}
-	jobs, err := chooseJobs(func(j demoJob) bool { _, err := run(j); return err == nil })
+	jobs, first, err := chooseJobs(run)
 	if err != nil {
 		return nil, err
 	}
-	known := map[string]int{} // by task
-	for i := range jobs {
-		if n, ok := known[jobs[i].Task]; ok {
-			jobs[i].Rounds = n
-			continue
-		}
-		n, err := roundsFor(cpu, func(rounds int) (float64, error) {
-			j := jobs[i]
-			j.Rounds = rounds
-			return run(j)
+	rounds := make([]int, len(jobs))
+	errs := make([]error, len(jobs))
+	var wg sync.WaitGroup
+	for i, j := range jobs {
+		wg.Go(func() {
+			rounds[i], errs[i] = roundsFor(cpu, first[j.Task], func(rounds int) (float64, error) {
+				j.Rounds = rounds
+				return run(j)
+			})
 		})
-		if err != nil {
-			return nil, err
-		}
-		jobs[i].Rounds, known[jobs[i].Task] = n, n
 	}
-	return jobs, nil
+	wg.Wait()
+	for i := range jobs {
+		jobs[i].Rounds = rounds[i]
+	}
+	return jobs, errors.Join(errs...)
 }
 
 func cpuSeconds(s *os.ProcessState) float64 { return (s.UserTime() + s.SystemTime()).Seconds() }

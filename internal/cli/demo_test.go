@@ -109,8 +109,8 @@ func TestNoTree(t *testing.T) {
 
 func TestRoundsForReachTheTarget(t *testing.T) {
 	for _, m := range []struct{ start, round float64 }{{0, 0.3}, {0.03, 0.015}, {0.001, 0.0004}, {0.1, 0.11}, {0, 7}, {0.25, 0.01}} {
-		runs, spent := 0, 0.0
-		n, err := roundsFor(5, func(k int) (float64, error) {
+		runs, spent := 1, m.start+m.round
+		n, err := roundsFor(5, spent, func(k int) (float64, error) {
 			runs++
 			u := m.start + float64(k)*m.round
 			spent += u
@@ -127,21 +127,29 @@ func TestRoundsForReachTheTarget(t *testing.T) {
 			t.Errorf("%+v: it took %d runs and %.1f s to find out", m, runs, spent)
 		}
 	}
-	if _, err := roundsFor(5, func(int) (float64, error) { return 0, errors.New("broken") }); err == nil {
+	if _, err := roundsFor(5, 0.1, func(int) (float64, error) { return 0, errors.New("broken") }); err == nil {
 		t.Error("a task that fails was given rounds")
 	}
 }
 
 func TestJobsAreNineOfFourKinds(t *testing.T) {
 	mosixctlInPath(t)
-	all, err := chooseJobs(func(demoJob) bool { return true })
+	all, cpu, err := chooseJobs(func(demoJob) (float64, error) { return 0.5, nil })
 	if err != nil {
 		t.Skipf("this machine lacks the programs: %v", err)
 	}
-	if len(all) != demoPrograms {
+	if len(all) != demoPrograms || cpu[all[0].Task] != 0.5 {
 		t.Errorf("%d jobs, want %d", len(all), demoPrograms)
 	}
-	some, err := chooseJobs(func(j demoJob) bool { return slices.Contains([]string{"gzip", "awk", "sha256sum", "go"}, j.Kind) })
+	only := func(kinds ...string) func(demoJob) (float64, error) {
+		return func(j demoJob) (float64, error) {
+			if !slices.Contains(kinds, j.Kind) {
+				return 0, errors.New("does not work")
+			}
+			return 0, nil
+		}
+	}
+	some, _, err := chooseJobs(only("gzip", "awk", "sha256sum", "go"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,7 +160,7 @@ func TestJobsAreNineOfFourKinds(t *testing.T) {
 	if len(some) != demoPrograms || len(names) != demoPrograms {
 		t.Errorf("without python and perl: %v, want nine with names of their own", jobNames(some))
 	}
-	if _, err := chooseJobs(func(j demoJob) bool { return j.Kind == "gzip" || j.Kind == "awk" }); err == nil || !strings.Contains(err.Error(), "found 2 (gzip, awk)") {
+	if _, _, err := chooseJobs(only("gzip", "awk")); err == nil || !strings.Contains(err.Error(), "found 2 (gzip, awk)") {
 		t.Errorf("two kinds: %v", err)
 	}
 }
@@ -190,7 +198,7 @@ func runNode(t *testing.T, tree []byte, jobs []demoJob) *demoRun {
 // The real programs, on real input, for a short time: two runs must write the same, whatever the order of their threads.
 func TestProgramsWriteTheSameTwice(t *testing.T) {
 	mosixctlInPath(t)
-	jobs, err := chooseJobs(func(demoJob) bool { return true })
+	jobs, _, err := chooseJobs(func(demoJob) (float64, error) { return 0, nil })
 	if err != nil {
 		t.Skipf("this machine lacks the programs: %v", err)
 	}
