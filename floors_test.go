@@ -36,16 +36,17 @@ type floor struct {
 
 // floors is the house. A new package gets a line here; docs/architecture.md draws the same.
 var floors = map[string]floor{
-	"cmd/mosixd":   {9, world},
-	"cmd/mosixctl": {9, world},
+	"cmd/mosixd":   {10, world},
+	"cmd/mosixctl": {10, world},
 
-	"internal/cli": {8, world},
+	"internal/cli": {9, world},
 
-	"node":         {7, world},
-	"internal/lab": {7, world},
-	"internal/sim": {7, pure},
+	"node":         {8, world},
+	"internal/lab": {8, world},
+	"internal/sim": {8, pure},
 
-	"migrator/ferry":   {6, world},
+	"migrator/ferry": {7, world},
+
 	"homeproxy/shadow": {6, world},
 	"homeproxy/guest":  {6, world},
 
@@ -152,7 +153,7 @@ func TestArchitectureShowsEveryRoom(t *testing.T) {
 	}
 }
 
-var drawnFloor = regexp.MustCompile(`^\| *(\d) *\|(.*)$`)
+var drawnFloor = regexp.MustCompile(`^\| *(\d+) *\|(.*)$`)
 
 // source is one file of the tree.
 type source struct {
