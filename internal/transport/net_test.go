@@ -22,7 +22,7 @@ import (
 
 // loopback is a cluster of real transports on 127.0.0.1.
 type loopback struct {
-	t         *testing.T
+	t         testing.TB
 	authority *identity.Authority
 	dir       string
 
@@ -30,7 +30,7 @@ type loopback struct {
 	addrs map[id.Node]transport.Address
 }
 
-func newLoopback(t *testing.T) *loopback {
+func newLoopback(t testing.TB) *loopback {
 	t.Helper()
 	dir := t.TempDir()
 	a, err := identity.NewAuthority(filepath.Join(dir, "authority"))
