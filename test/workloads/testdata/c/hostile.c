@@ -1,5 +1,5 @@
 /*
- * hostile [all|some]: a guest that wants to know, or do, anything on its host. It first learns at home what its calls come
+ * hostile all|some|listen|pretend [PORT]: a guest that wants to know, or do, anything on its host. It first learns at home what its calls come
  * to there, then does them again as a guest, in every way in which code can make a call:
  *
  *   sites   jumps to each 0f 05 in its executable memory, whether meant as a syscall instruction or not, the vDSO included,
@@ -12,6 +12,11 @@
  *
  * Whether it is a guest just now it sees from what a call that goes home costs. When it has been taken home, it says "away?"
  * on standard error and waits until somebody has moved it again: what is tried at home proves nothing.
+ * "some" leaves out most of the sweep. "listen" is a helper on the host: a listener on its loopback, whose PORT is tried.
+ * "pretend" (at home) makes it believe that home's secrets are others than they are, so that all it sees looks like a host's:
+ * a hostile program that then finds nothing would be no test. It runs as an ordinary user only: what it tries would really
+ * happen, to the machine, if root tried it.
+ *
  * Each finding is a line "leak: …" on standard output; the last line counts the attempts that were made away.
  */
 #include "work.h"
@@ -61,10 +66,11 @@ static int away(void)
 }
 
 static int guest; /* whether this is the part that must run away from home */
+static int pretend;
 
 static void want_away(void)
 {
-	if (!guest)
+	if (!guest || pretend)
 		return;
 	for (int i = 0; !away(); i++) {
 		if (i % 200 == 0)
@@ -82,7 +88,7 @@ static void attempt(void)
 {
 	if (!guest)
 		return;
-	if (away())
+	if (pretend || away())
 		attempts++;
 	else
 		at_home_attempts++;
@@ -292,12 +298,12 @@ static int changing(long nr)
 	return 0;
 }
 
-static void sweep(int who, long (*code)(void))
+static void sweep(int who, long (*code)(void), long step)
 {
 	static char scratch[65536] __attribute__((aligned(4096)));
 	int low = dup(2);
 	close(low);
-	for (long nr = 0; nr <= LAST; nr++) {
+	for (long nr = 0; nr <= LAST; nr += step) {
 		long a[6] = {-1, 0, 0, 0, 0, 0};
 		if (skipped(nr))
 			continue;
@@ -333,7 +339,7 @@ static void compare(void)
 	for (long nr = 0; nr <= LAST; nr++) {
 		long h = results[0][nr].ret, g = results[1][nr].ret;
 		int same = changing(nr) ? (h < 0 && h > -4096) == (g < 0 && g > -4096) : h == g;
-		if (!results[0][nr].tried || same)
+		if (!results[0][nr].tried || !results[1][nr].tried || same)
 			continue;
 		leak("call %ld gave %ld at home, %ld away", nr, h, g);
 	}
@@ -444,22 +450,61 @@ static void more(long (*code)(void), int host_port)
 	}
 }
 
-int main(int argc, char **argv)
+/* listener is a server that only its own node may reach. */
+static int listener(void)
 {
-	int port = argc > 2 ? atoi(argv[2]) : 0;
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t len = sizeof a;
+	int l = socket(AF_INET, SOCK_STREAM, 0);
+	if (bind(l, (struct sockaddr *)&a, sizeof a) != 0 || listen(l, 8) != 0 || getsockname(l, (struct sockaddr *)&a, &len) != 0)
+		return 2;
+	dprintf(2, "port %d\npid %d\n", ntohs(a.sin_port), getpid());
+	for (;;)
+		close(accept(l, NULL, NULL));
+}
+
+/* learn remembers what home's secret is. */
+static void learn(void)
+{
 	struct stat st;
-	work_begin(0, argv);
-	signal(SIGPIPE, SIG_IGN);
-	traps();
 	int fd = open(secret, O_RDONLY);
 	at_home_len = read(fd, at_home, sizeof at_home);
 	fstat(fd, &st);
 	at_home_ino = st.st_ino;
 	close(fd);
+}
+
+/* mislead makes everything that was learned wrong. */
+static void mislead(void)
+{
+	at_home[0] ^= 1;
+	at_home_ino++;
+	for (long nr = 0; nr <= LAST; nr++)
+		results[0][nr].ret ^= 1 << 20;
+}
+
+int main(int argc, char **argv)
+{
+	const char *how = argc > 1 ? argv[1] : "all";
+	int port = argc > 2 ? atoi(argv[2]) : 0;
+	long step = strcmp(how, "some") == 0 ? 11 : 1;
+	if (strcmp(how, "listen") == 0)
+		return listener();
+	if (getuid() == 0 || geteuid() == 0) {
+		dprintf(2, "hostile: this tries to mount, to rename the machine, to trace others: run it as an ordinary user\n");
+		return 2;
+	}
+	work_begin(0, argv);
+	signal(SIGPIPE, SIG_IGN);
+	traps();
+	learn();
 	long (*code)(void) = own_page(0);
-	sweep(0, code);
-	sweep(0, code); /* the second time counts: the first may have changed what can be changed once */
-	guest = argc > 1 && strcmp(argv[1], "home") != 0;
+	sweep(0, code, step);
+	sweep(0, code, step); /* the second time counts: the first may have changed what can be changed once */
+	pretend = strcmp(how, "pretend") == 0;
+	guest = strcmp(how, "home") != 0;
+	if (pretend)
+		mislead();
 	want_away();
 	dprintf(2, "begin\n");
 	own();
@@ -467,12 +512,12 @@ int main(int argc, char **argv)
 	doors();
 	more(code, port);
 	sites();
-	sweep(1, code);
+	sweep(1, code, step);
 	compare();
 	guest = 0;
 	if (getpid() != work_pid || getuid() != work_uid)
 		leak("the process is not the one that began: %d, uid %d", getpid(), getuid());
-	fprintf(stderr, "%ld attempts as a guest, %ld ended at home\n", attempts, at_home_attempts);
+	dprintf(2, "attempts %ld, ended at home %ld\n", attempts, at_home_attempts);
 	printf("%s\n", leaks ? "leaks" : "nothing");
 	dprintf(2, "end %d\n", getpid());
 	return leaks ? 1 : 0;

@@ -1,0 +1,238 @@
+package workloads
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"mosix/test/cluster"
+)
+
+// Watch follows every copy of one process of the program page on this machine, from outside of all of mosix: it looks for
+// processes whose number in their own namespace is the process's, and reads the page in their memory. It needs root.
+type Watch struct {
+	token   string
+	pid     int
+	address int64
+
+	mu     sync.Mutex
+	copies map[int]*copyOfPage // by number on the machine
+	others map[int]bool        // processes that were looked at and are none
+	events []event
+	stop   chan struct{}
+	done   chan struct{}
+}
+
+type copyOfPage struct {
+	counter uint64
+	last    time.Time // when the counter was last seen to have grown
+}
+
+// event is a proof that a copy ran: it wrote this stamp itself.
+type event struct {
+	stamp   uint64
+	copy    int
+	counter uint64
+}
+
+const (
+	watchPeriod = 4 * time.Millisecond
+	tokenBytes  = 32
+)
+
+// NewWatch begins to watch the process that is pid in its namespace and has told address.
+func NewWatch(token string, pid int, address uint64) *Watch {
+	w := &Watch{
+		token: token, pid: pid, address: int64(address), copies: map[int]*copyOfPage{}, others: map[int]bool{},
+		stop: make(chan struct{}), done: make(chan struct{}),
+	}
+	go func() {
+		defer close(w.done)
+		for {
+			select {
+			case <-w.stop:
+				return
+			case <-time.After(watchPeriod):
+				w.sample()
+			}
+		}
+	}()
+	return w
+}
+
+// Stop ends the watch.
+func (w *Watch) Stop() {
+	close(w.stop)
+	<-w.done
+}
+
+func (w *Watch) sample() {
+	pids, err := os.ReadDir("/proc")
+	if err != nil {
+		return // /proc is always there; a next sample may succeed
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, e := range pids {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil || w.others[pid] {
+			continue
+		}
+		if w.copies[pid] == nil && innermost(pid) != w.pid {
+			w.others[pid] = true
+			continue
+		}
+		counter, stamp, ok := w.read(pid)
+		if !ok {
+			continue // not yet filled, given back, or gone
+		}
+		w.saw(pid, counter, stamp, time.Now())
+	}
+}
+
+// saw takes one reading. The first of a copy proves nothing: what is in it may have been copied there.
+func (w *Watch) saw(pid int, counter, stamp uint64, now time.Time) {
+	c := w.copies[pid]
+	if c == nil {
+		w.copies[pid] = &copyOfPage{counter: counter}
+		return
+	}
+	if counter == c.counter || w.known(stamp) {
+		return
+	}
+	c.counter, c.last = counter, now
+	w.events = append(w.events, event{stamp, pid, counter})
+}
+
+// known: this very stamp was read in some copy before, so it travelled into this one as data.
+func (w *Watch) known(stamp uint64) bool {
+	for i := len(w.events) - 1; i >= 0 && i > len(w.events)-200; i-- {
+		if w.events[i].stamp == stamp {
+			return true
+		}
+	}
+	return false
+}
+
+func (w *Watch) read(pid int) (counter, stamp uint64, ok bool) {
+	f, err := os.Open(filepath.Join("/proc", strconv.Itoa(pid), "mem"))
+	if err != nil {
+		return 0, 0, false
+	}
+	defer f.Close()
+	var b [tokenBytes + 16]byte
+	if n, _ := f.ReadAt(b[:], w.address); n != len(b) {
+		return 0, 0, false
+	}
+	if token, _, _ := bytes.Cut(b[:tokenBytes], []byte{0}); string(token) != w.token {
+		return 0, 0, false
+	}
+	return binary.LittleEndian.Uint64(b[tokenBytes:]), binary.LittleEndian.Uint64(b[tokenBytes+8:]), true
+}
+
+// innermost is the number of process pid in its own PID namespace.
+func innermost(pid int) int {
+	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "status"))
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(b)) {
+		if rest, ok := strings.CutPrefix(line, "NSpid:"); ok {
+			f := strings.Fields(rest)
+			n, _ := strconv.Atoi(f[len(f)-1])
+			return n
+		}
+	}
+	return 0
+}
+
+// Running lists the copies that have counted since t.
+func (w *Watch) Running(t time.Time) []int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var pids []int
+	for pid, c := range w.copies {
+		if c.last.After(t) {
+			pids = append(pids, pid)
+		}
+	}
+	slices.Sort(pids)
+	return pids
+}
+
+// Alternations is how often the copy that ran was another than the one before, in the order of time stamps. Of a process of
+// which one copy runs at a time it is at most the number of moves.
+func (w *Watch) Alternations() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return alternations(w.events)
+}
+
+func alternations(events []event) int {
+	n := 0
+	sorted := slices.SortedFunc(slices.Values(events), func(a, b event) int {
+		switch {
+		case a.stamp < b.stamp:
+			return -1
+		case a.stamp > b.stamp:
+			return 1
+		}
+		return 0
+	})
+	for i := 1; i < len(sorted); i++ {
+		if sorted[i].copy != sorted[i-1].copy {
+			n++
+		}
+	}
+	return n
+}
+
+// Page is a running process of the program page, with its watch.
+type Page struct {
+	Process
+	*Watch
+	Home int // the number of the original on the machine
+	said *sharedBuffer
+	out  *sharedBuffer
+}
+
+var pageLine = regexp.MustCompile(`(?m)^page ([0-9a-f]+)$`)
+
+// StartPage starts one in n and waits until it counts.
+func StartPage(n Node, token string) (*Page, error) {
+	p := &Page{said: &sharedBuffer{}, out: &sharedBuffer{}}
+	var err error
+	if p.Process, err = n.Start([]string{Program("page"), token}, false, p.out, p.said); err != nil {
+		return nil, err
+	}
+	pid, err := awaitPID(p.said, nil)
+	if err != nil {
+		return nil, err
+	}
+	m := pageLine.FindStringSubmatch(p.said.String())
+	if m == nil {
+		return nil, fmt.Errorf("it did not tell its page: %s", p.said.String())
+	}
+	address, err := strconv.ParseUint(m[1], 16, 64)
+	if err != nil {
+		return nil, err
+	}
+	p.Watch = NewWatch(token, pid, address)
+	if _, ok := cluster.Until(5*time.Second, func() bool { return len(p.Running(time.Time{})) == 1 }); !ok {
+		p.Stop()
+		return nil, fmt.Errorf("its page was not seen to count from outside (%d copies)", len(p.Running(time.Time{})))
+	}
+	p.Home = p.Running(time.Time{})[0]
+	return p, nil
+}
+
+// Said is what the page printed on standard output.
+func (p *Page) Said() string { return p.out.String() }
