@@ -234,7 +234,7 @@ func (k *kernel) call(row *Row, args [6]uint64) int64 {
 		case DataIn:
 			k.seen.Write(k.read(at, num(a.Len)))
 		case DataOut:
-			k.write(at, int(k.ret))
+			k.write(at, int(min(k.ret, int64(num(a.Len)))))
 		case IOVecIn:
 			list, _ := k.lists(at, num(a.Len))
 			for _, v := range list {
@@ -259,7 +259,9 @@ func (k *kernel) call(row *Row, args [6]uint64) int64 {
 				}
 			}
 		case SockIn:
-			k.look(at, num(a.Len))
+			if n := num(a.Len); n <= maxSockaddr {
+				k.look(at, n)
+			}
 		case SockOut, OptOut:
 			p := mem.Addr(args[a.Len])
 			n := int(k.s.u32(p))
@@ -271,7 +273,10 @@ func (k *kernel) call(row *Row, args [6]uint64) int64 {
 		case OptIn:
 			k.look(at, num(a.Len))
 		case FDSet:
-			n := (num(a.Len) + 63) / 64 * 8
+			n := (int(int32(uint32(args[a.Len]))) + 63) / 64 * 8
+			if n <= 0 {
+				continue
+			}
 			k.look(at, n)
 			if k.ret >= 0 {
 				k.write(at, n)
@@ -286,7 +291,7 @@ func (k *kernel) call(row *Row, args [6]uint64) int64 {
 			k.look(at, 8+num(a.Len))
 		case MsgBufOut:
 			if k.ret >= 0 {
-				k.write(at, 8+int(k.ret))
+				k.write(at, 8+int(min(k.ret, int64(num(a.Len)))))
 			}
 		case CapHeader:
 			k.look(at, 8)

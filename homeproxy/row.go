@@ -141,6 +141,7 @@ type Sub struct {
 	Name  string
 	Class Class
 	Args  []Arg // the arguments that follow the selector; nil: the row's own
+	Quiet bool  // never waits and raises no signal, whatever the row says
 	Note  string
 }
 
@@ -202,6 +203,12 @@ func (r *Row) Classify(args [6]uint64) Class {
 		return s.Class
 	}
 	return r.Class
+}
+
+// NeedsMask reports whether the thread's signal mask must travel with this very call.
+func (r *Row) NeedsMask(args [6]uint64) bool {
+	s := r.Sub(args)
+	return r.Mask && (s == nil || !s.Quiet)
 }
 
 // RestartCode returns the raw code, negative, that the kernel has for this call behind an -EINTR that the stub saw when a

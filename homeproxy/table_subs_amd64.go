@@ -51,6 +51,33 @@ func list(args []Arg, subs ...Sub) []Sub {
 	return subs
 }
 
+// quiet marks the Subs that neither wait nor raise a signal: all but those named.
+func (r Row) quiet(but ...string) Row {
+	for i := range r.Subs {
+		s := &r.Subs[i]
+		s.Quiet = true
+		for _, name := range but {
+			s.Quiet = s.Quiet && s.Name != name
+		}
+	}
+	return r
+}
+
+// quietReads marks the Subs that only ask, and those that change a flag of the descriptor alone.
+func (r Row) quietReads() Row {
+	for i := range r.Subs {
+		s := &r.Subs[i]
+		switch s.Name {
+		case "FIONBIO", "FIOASYNC", "FIOCLEX", "FIONCLEX":
+			s.Quiet = true
+		}
+		if len(s.Args) == 1 && (s.Args[0].Kind == StructOut || s.Args[0].Kind == StructInOut) {
+			s.Quiet = true
+		}
+	}
+	return r
+}
+
 func fcntlRow() Row {
 	return come(72, "fcntl", "a command that this table does not know").args(dsc("fd"), num("cmd"), val("arg")).block(512).by(1,
 		list([]Arg{num("arg")}, Sub{Sel: 0, Name: "F_DUPFD"}, Sub{Sel: 2, Name: "F_SETFD"}, Sub{Sel: 4, Name: "F_SETFL"}, Sub{Sel: 8, Name: "F_SETOWN"},
@@ -64,7 +91,7 @@ func fcntlRow() Row {
 		list([]Arg{wr("owner", 8)}, Sub{Sel: 16, Name: "F_GETOWN_EX"}, Sub{Sel: 17, Name: "F_GETOWNER_UIDS"}),
 		list([]Arg{wr("hint", 8)}, Sub{Sel: 1035, Name: "F_GET_RW_HINT"}, Sub{Sel: 1037, Name: "F_GET_FILE_RW_HINT"}),
 		list([]Arg{rd("hint", 8)}, Sub{Sel: 1036, Name: "F_SET_RW_HINT"}, Sub{Sel: 1038, Name: "F_SET_FILE_RW_HINT"}),
-	)
+	).quiet("F_SETLKW", "F_OFD_SETLKW")
 }
 
 func ioctlRow() Row {
@@ -114,7 +141,7 @@ func ioctlRow() Row {
 			Sub{Sel: 0x8917, Name: "SIOCGIFDSTADDR"}, Sub{Sel: 0x8919, Name: "SIOCGIFBRDADDR"}, Sub{Sel: 0x891b, Name: "SIOCGIFNETMASK"},
 			Sub{Sel: 0x891d, Name: "SIOCGIFMETRIC"}, Sub{Sel: 0x8921, Name: "SIOCGIFMTU"}, Sub{Sel: 0x8927, Name: "SIOCGIFHWADDR"},
 			Sub{Sel: 0x8933, Name: "SIOCGIFINDEX"}, Sub{Sel: 0x8942, Name: "SIOCGIFTXQLEN"}, Sub{Sel: 0x8970, Name: "SIOCGIFMAP"}),
-	)
+	).quietReads()
 }
 
 func prctlRow() Row {
