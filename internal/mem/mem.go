@@ -37,7 +37,7 @@ func (r Range) Len() uint64 {
 func (r Range) Contains(a Addr) bool { return a >= r.Start && a < r.End }
 
 // Overlaps reports whether r and o share an address.
-func (r Range) Overlaps(o Range) bool { return r.Start < o.End && o.Start < r.End }
+func (r Range) Overlaps(o Range) bool { return r.Intersect(o).Len() > 0 }
 
 // Intersect returns the part that r and o share; its Len is 0 when there is none.
 func (r Range) Intersect(o Range) Range {
