@@ -1,11 +1,11 @@
 // Command testsum reads what "go test -json" prints and tells people what happened: a line for each package, the output of
 // tests that failed, the reasons of those that were skipped, and the totals.
 //
-//	go test -json ./... | testsum [-name unit] [-save FILE] [-no-skip]
+//	go test -json ./... | testsum [-name unit] [-save FILE]
 //	testsum -total FILE…
 //
 // The last line is always "N passed, N failed, N skipped". It exits 1 when a test failed, a package did not build, or
-// nothing ran at all; with -no-skip also when a test was skipped.
+// nothing ran at all.
 package main
 
 import (
@@ -20,15 +20,14 @@ import (
 func main() {
 	name := flag.String("name", "tests", "what this run is called in the summary")
 	save := flag.String("save", "", "write the summary to this file, for -total")
-	noSkip := flag.Bool("no-skip", false, "fail when a test was skipped")
 	total := flag.Bool("total", false, "add up the summaries in the files that are named")
 	flag.Parse()
 
 	var err error
 	if *total {
-		err = printTotal(os.Stdout, flag.Args(), *noSkip)
+		err = printTotal(os.Stdout, flag.Args())
 	} else {
-		err = run(os.Stdin, os.Stdout, *name, *save, *noSkip)
+		err = run(os.Stdin, os.Stdout, *name, *save)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "testsum:", err)
@@ -36,7 +35,7 @@ func main() {
 	}
 }
 
-func run(in io.Reader, out io.Writer, name, save string, noSkip bool) error {
+func run(in io.Reader, out io.Writer, name, save string) error {
 	s, err := summarize(in, out, name)
 	if err != nil {
 		return err
@@ -51,10 +50,10 @@ func run(in io.Reader, out io.Writer, name, save string, noSkip bool) error {
 			return err
 		}
 	}
-	return s.verdict(noSkip)
+	return s.verdict()
 }
 
-func printTotal(out io.Writer, files []string, noSkip bool) error {
+func printTotal(out io.Writer, files []string) error {
 	sum := summary{Name: "total"}
 	for _, f := range files {
 		b, err := os.ReadFile(f)
@@ -70,18 +69,16 @@ func printTotal(out io.Writer, files []string, noSkip bool) error {
 		sum.add(s)
 	}
 	sum.print(out)
-	return sum.verdict(noSkip)
+	return sum.verdict()
 }
 
 // verdict is the error that the program ends with.
-func (s *summary) verdict(noSkip bool) error {
+func (s *summary) verdict() error {
 	switch {
 	case len(s.Failed) > 0:
 		return fmt.Errorf("%d failed", len(s.Failed))
 	case s.ran() == 0:
 		return errors.New("no test ran")
-	case noSkip && len(s.Skipped) > 0:
-		return fmt.Errorf("%d skipped, and none may be", len(s.Skipped))
 	}
 	return nil
 }

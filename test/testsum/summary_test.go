@@ -56,15 +56,15 @@ func TestTotalOfSavedRuns(t *testing.T) {
 	dir := t.TempDir()
 	one, two := filepath.Join(dir, "1.json"), filepath.Join(dir, "2.json")
 	var out bytes.Buffer
-	if err := run(strings.NewReader(recorded(t)), &out, "unit", one, false); err == nil {
+	if err := run(strings.NewReader(recorded(t)), &out, "unit", one); err == nil {
 		t.Error("a run with failures ended well")
 	}
 	good := `{"Action":"pass","Package":"m/x","Test":"TestX"}` + "\n" + `{"Action":"pass","Package":"m/x","Elapsed":1}` + "\n"
-	if err := run(strings.NewReader(good), &out, "kernel", two, true); err != nil {
+	if err := run(strings.NewReader(good), &out, "kernel", two); err != nil {
 		t.Errorf("a good run: %v", err)
 	}
 	out.Reset()
-	if err := printTotal(&out, []string{one, two}, false); err == nil || err.Error() != "4 failed" {
+	if err := printTotal(&out, []string{one, two}); err == nil || err.Error() != "4 failed" {
 		t.Errorf("total: %v, want 4 failed", err)
 	}
 	if !strings.HasSuffix(out.String(), "\n4 passed, 4 failed, 2 skipped\n") || !strings.Contains(out.String(), "kernel        1 run") {
@@ -75,23 +75,21 @@ func TestTotalOfSavedRuns(t *testing.T) {
 func TestVerdict(t *testing.T) {
 	skip := []skipped{{"a", "b"}}
 	for _, c := range []struct {
-		s      summary
-		noSkip bool
-		want   string
+		s    summary
+		want string
 	}{
-		{summary{Passed: 1}, true, ""},
-		{summary{Passed: 1, Skipped: skip}, false, ""},
-		{summary{Passed: 1, Skipped: skip}, true, "1 skipped, and none may be"},
-		{summary{Skipped: skip}, false, "no test ran"},
-		{summary{}, false, "no test ran"},
-		{summary{Passed: 1, Failed: []string{"a"}}, false, "1 failed"},
+		{summary{Passed: 1}, ""},
+		{summary{Passed: 1, Skipped: skip}, ""},
+		{summary{Skipped: skip}, "no test ran"},
+		{summary{}, "no test ran"},
+		{summary{Passed: 1, Failed: []string{"a"}}, "1 failed"},
 	} {
 		got := ""
-		if err := c.s.verdict(c.noSkip); err != nil {
+		if err := c.s.verdict(); err != nil {
 			got = err.Error()
 		}
 		if got != c.want {
-			t.Errorf("%+v, no skip %v: %q, want %q", c.s, c.noSkip, got, c.want)
+			t.Errorf("%+v: %q, want %q", c.s, got, c.want)
 		}
 	}
 }
