@@ -260,11 +260,20 @@ func (fs FS) Children(pid, tid int) ([]int, error) {
 	return read(fs, pid, ParseInts, "task", strconv.Itoa(tid), "children")
 }
 
-// FDs lists the descriptors of process pid, ascending, with what they point to. Nothing is opened.
-func (fs FS) FDs(pid int) ([]FD, error) {
+// FDNumbers lists the descriptors of process pid, ascending.
+func (fs FS) FDNumbers(pid int) ([]int, error) {
 	ns, err := numbers(fs.Path(pid, "fd"))
 	if err != nil {
 		return nil, fs.gone(pid, err)
+	}
+	return ns, nil
+}
+
+// FDs lists the descriptors of process pid, ascending, with what they point to. Nothing is opened.
+func (fs FS) FDs(pid int) ([]FD, error) {
+	ns, err := fs.FDNumbers(pid)
+	if err != nil {
+		return nil, err
 	}
 	out := make([]FD, 0, len(ns))
 	for _, n := range ns {

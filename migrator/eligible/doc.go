@@ -8,7 +8,7 @@
 //
 //   - Others that share memory are found among the processes that this agent's /proc shows: their mappings, and the
 //     descriptors in the table of their first thread. A descriptor that is on its way in a socket, or open in a PID namespace
-//     above the agent's, is not seen.
+//     above the agent's, is not seen. A process that cannot be looked at counts as one that shares, except process 1.
 //   - A process that shares the whole address space (vfork, CLONE_VM) is recognised by kcmp among all processes (Thorough) or
 //     among its parent and children.
 //   - Whether a process of root is dumpable cannot be seen from outside: its files in /proc belong to root either way.

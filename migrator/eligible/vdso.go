@@ -26,7 +26,7 @@ func BuildID(b []byte) (string, error) {
 	)
 	le := binary.LittleEndian
 	if len(b) < headerSize || string(b[:4]) != "\x7fELF" || b[4] != 2 || b[5] != 1 {
-		return "", errors.New("not an ELF image of 64 bits")
+		return "", fmt.Errorf("%w: it is no ELF image of 64 bits", errNoBuildID)
 	}
 	phoff, phsize, phnum := le.Uint64(b[32:]), int(le.Uint16(b[54:])), int(le.Uint16(b[56:]))
 	if phsize < phSize || phoff > uint64(len(b)) {
