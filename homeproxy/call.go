@@ -21,8 +21,12 @@ type Blob struct {
 type Request struct {
 	Nr   uint32
 	Args [6]uint64
-	Mask uint64 // the thread's signal mask, where the row wants it (Row.Mask)
+	Mask uint64 // the thread's signal mask, where the row wants it (Row.NeedsMask)
 	In   []Blob
+
+	// More says that this is a piece of a larger transfer, which goes on if the descriptor is a regular file: only then does
+	// Result.Regular matter, and only if the piece came back whole.
+	More bool
 }
 
 // Result is what travels back: the value of the register and everything that the call has written.

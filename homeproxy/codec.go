@@ -22,7 +22,11 @@ const (
 // ErrMalformed is what a decoder returns for bytes that no encoder makes.
 var ErrMalformed = errors.New("homeproxy: malformed call on the wire")
 
-const resultRegular = 1
+// Bits of the flags, of a request and of a result.
+const (
+	requestMore   = 1
+	resultRegular = 1
+)
 
 // AppendRequest appends r to b.
 func AppendRequest(b []byte, r Request) []byte {
@@ -31,6 +35,11 @@ func AppendRequest(b []byte, r Request) []byte {
 		b = binary.AppendUvarint(b, a)
 	}
 	b = binary.AppendUvarint(b, r.Mask)
+	var flags uint64
+	if r.More {
+		flags |= requestMore
+	}
+	b = binary.AppendUvarint(b, flags)
 	return appendBlobs(b, r.In)
 }
 
@@ -47,6 +56,7 @@ func ParseRequest(b []byte) (Request, error) {
 		r.Args[i] = d.uvarint()
 	}
 	r.Mask = d.uvarint()
+	r.More = d.uvarint()&requestMore != 0
 	r.In = d.blobs()
 	if d.err {
 		return Request{}, fmt.Errorf("%w: request of %d bytes", ErrMalformed, len(b))

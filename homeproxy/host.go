@@ -87,7 +87,7 @@ func (c *Call) Gather(m Memory) (req Request, errno int, class Class) {
 			c.outs = append(c.outs, Out{Addr: p.Addr, Len: n})
 		}
 	}
-	return Request{Nr: c.Row.Nr, Args: b.args, In: src.blobs}, 0, class
+	return Request{Nr: c.Row.Nr, Args: b.args, In: src.blobs, More: b.more && c.Row.Transfer == TransferRead}, 0, class
 }
 
 // advance moves the arguments of a simple transfer behind what is done. Those of scattered ones are advanced as their
@@ -106,8 +106,8 @@ func (c *Call) advance(args *[6]uint64) {
 }
 
 // Scatter writes what home answered into guest memory, and only where the call asked for it. It returns the value of the
-// register, or again for a transfer of which the next piece is to be gathered. A transfer that fails after its first piece
-// ends with what was moved, as it does in the kernel.
+// register, and again for a transfer of which the next piece is to be gathered; ret is then what the call returns if that
+// cannot be done. A transfer that fails after its first piece ends with what was moved, as it does in the kernel.
 func (c *Call) Scatter(res Result, m Memory) (ret int64, again bool) {
 	moved, cut, failed := int64(0), false, false
 	at := 0
@@ -146,7 +146,7 @@ func (c *Call) Scatter(res Result, m Memory) (ret int64, again bool) {
 	}
 	if c.goesOn(ret, res.Regular) {
 		c.done += ret
-		return 0, true
+		return c.done, true
 	}
 	return c.done + ret, false
 }

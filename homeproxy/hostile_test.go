@@ -56,7 +56,7 @@ func checkPlan(t failer, req Request, size int) {
 		}
 	}
 	sh := newShadow(plan, size)
-	k := &kernel{s: sh.s, ret: 1 << 40}
+	k := &kernel{s: sh.s, ret: greedy}
 	k.call(row, plan.Args)
 	if k.fault {
 		t.Fatalf("%s%#x: a pointer of the plan leads out of the slot: %#x", row.Name, req.Args, plan.Args)
@@ -159,6 +159,44 @@ func TestLayRefuses(t *testing.T) {
 	}
 }
 
+// TestGenerousLengths: a length behind a pointer is as hostile as a register, and it is what the kernel believes.
+func TestGenerousLengths(t *testing.T) {
+	word := func(v uint32) []byte { return []byte{byte(v), byte(v >> 8), byte(v >> 16), byte(v >> 24)} }
+	for _, v := range []uint32{0, 1, 128, 129, 60000, 65536, 65537, 1 << 20, 1<<31 - 1, 1 << 31, 1<<32 - 1} {
+		cell := []Blob{{guestBase + 8, word(v)}}
+		checkPlan(t, Request{Nr: 55, Args: [6]uint64{3, 1, 2, uint64(guestBase), uint64(guestBase) + 8}, In: cell}, 1<<17)
+		checkPlan(t, Request{Nr: 43, Args: [6]uint64{3, uint64(guestBase), uint64(guestBase) + 8}, In: cell}, 1<<12)
+		hdr := make([]byte, sizeMsghdr)
+		hdr[1], hdr[33] = 0x10, 0x20
+		copy(hdr[msgNamelen:], word(v))
+		copy(hdr[msgControllen:], word(v))
+		checkPlan(t, Request{Nr: 47, Args: [6]uint64{3, uint64(guestBase)}, In: []Blob{{guestBase, hdr}}}, 1<<18)
+	}
+}
+
+// TestLengthsAreLowered where a program names more than it means: the call goes home with less.
+func TestLengthsAreLowered(t *testing.T) {
+	s := &space{}
+	s.add(guestBase, 4096)
+	g := uint64(guestBase)
+	req, errno, class := NewCall(23, [6]uint64{1 << 30, g + 4096 - 128}).Gather(s)
+	if errno != 0 || class != Home || req.Args[0] != maxSelectBits || len(req.In) != 1 || len(req.In[0].Data) != 128 {
+		t.Errorf("select of 2^30 descriptors in a set of 1024: errno %d, class %v, %#x", errno, class, req.Args)
+	}
+	checkPlan(t, req, 1<<18)
+	checkPlan(t, Request{Nr: 23, Args: [6]uint64{1 << 30, g}, In: req.In[:0]}, 1<<18)
+	req.Args[0] = 1 << 30
+	checkPlan(t, req, 1<<18)
+
+	s.put64(guestBase+msgControl, g+512)
+	s.put64(guestBase+msgControllen, 1<<20)
+	req, errno, class = NewCall(47, [6]uint64{3, g}).Gather(s)
+	if errno != 0 || class != Home {
+		t.Errorf("recvmsg with a vast control buffer: errno %d, class %v", errno, class)
+	}
+	checkPlan(t, req, 1<<18)
+}
+
 func FuzzLay(f *testing.F) {
 	s := &space{}
 	b := s.add(guestBase, 1<<13).b
@@ -226,7 +264,7 @@ func FuzzParseResult(f *testing.F) {
 }
 
 func sameRequest(a, b Request) bool {
-	return a.Nr == b.Nr && a.Args == b.Args && a.Mask == b.Mask && sameBlobs(a.In, b.In)
+	return a.Nr == b.Nr && a.Args == b.Args && a.Mask == b.Mask && a.More == b.More && sameBlobs(a.In, b.In)
 }
 
 func sameBlobs(a, b []Blob) bool {
@@ -242,7 +280,7 @@ func sameBlobs(a, b []Blob) bool {
 }
 
 func TestCodec(t *testing.T) {
-	req := Request{Nr: 0xffffffff, Args: [6]uint64{0, 1, 1 << 40, 3, 4, ^uint64(0)}, Mask: 0x8000000000000001, In: []Blob{{1 << 46, []byte{1, 2}}, {0, []byte{}}}}
+	req := Request{Nr: 0xffffffff, Args: [6]uint64{0, 1, 1 << 40, 3, 4, ^uint64(0)}, Mask: 0x8000000000000001, More: true, In: []Blob{{1 << 46, []byte{1, 2}}, {0, []byte{}}}}
 	data := AppendRequest(nil, req)
 	got, err := ParseRequest(append(data, 0xff, 0xff))
 	if err != nil || !reflect.DeepEqual(got, req) {

@@ -136,6 +136,9 @@ func (k *kernel) write(a mem.Addr, n int) {
 	}
 }
 
+// greedy is a result with which the model writes as much as a kernel ever may.
+const greedy = 1 << 40
+
 // lists reads the iovecs at a.
 func (k *kernel) lists(a mem.Addr, n int) (out []Blob, total int) {
 	for i := 0; i < n; i++ {
@@ -174,12 +177,19 @@ func (k *kernel) header(a mem.Addr, reads bool, data int) {
 		return
 	}
 	if name != 0 {
-		k.write(name, min(16, namelen))
-		k.s.put32(a+8, 16)
+		size := 16
+		if k.ret == greedy {
+			size = maxSockaddr
+		}
+		k.write(name, min(size, namelen))
+		k.s.put32(a+8, uint32(size))
 	}
 	if control != 0 {
-		k.write(control, controllen/2)
-		k.s.put64(a+40, uint64(controllen/2))
+		if k.ret != greedy {
+			controllen /= 2
+		}
+		k.write(control, controllen)
+		k.s.put64(a+40, uint64(controllen))
 	}
 	k.s.put32(a+48, 0x5a)
 	k.scatter(list, data)
@@ -267,8 +277,14 @@ func (k *kernel) call(row *Row, args [6]uint64) int64 {
 			n := int(k.s.u32(p))
 			k.seen.WriteString(fmt.Sprint(n))
 			if k.ret >= 0 {
-				k.write(at, min(n, 12))
-				k.s.put32(p, 12)
+				size := 12
+				if k.ret == greedy {
+					if size = maxSockaddr; a.Kind == OptOut {
+						size = n
+					}
+				}
+				k.write(at, min(n, size))
+				k.s.put32(p, uint32(size))
 			}
 		case OptIn:
 			k.look(at, num(a.Len))

@@ -457,6 +457,23 @@ func TestShortRegularRead(t *testing.T) {
 	}
 }
 
+// TestMore: home needs to know whether a descriptor is a regular file only for a piece of a larger read.
+func TestMore(t *testing.T) {
+	s, _ := hugeProgram(3 << 20)
+	for _, c := range []struct {
+		nr    uint32
+		count uint64
+		want  bool
+	}{
+		{0, 4096, false}, {0, MaxData, false}, {0, MaxData + 1, true}, {17, 3 << 20, true}, {1, 3 << 20, false}, {217, 3 << 20, false}, {45, 3 << 20, false},
+	} {
+		req, errno, _ := NewCall(c.nr, [6]uint64{3, uint64(guestBase), c.count}).Gather(s)
+		if errno != 0 || req.More != c.want {
+			t.Errorf("%s of %d bytes: more %v, errno %d", Lookup(c.nr).Name, c.count, req.More, errno)
+		}
+	}
+}
+
 // TestFailureAfterTheFirstPiece gives what was moved, as the kernel does.
 func TestFailureAfterTheFirstPiece(t *testing.T) {
 	s, _ := hugeProgram(3 << 20)
@@ -464,8 +481,8 @@ func TestFailureAfterTheFirstPiece(t *testing.T) {
 	if _, errno, _ := c.Gather(s); errno != 0 {
 		t.Fatal(errno)
 	}
-	if _, again := c.Scatter(Result{Ret: MaxData}, s); !again {
-		t.Fatal("a whole piece has no successor")
+	if ret, again := c.Scatter(Result{Ret: MaxData}, s); !again || ret != MaxData || c.Total() != MaxData {
+		t.Fatal("a whole piece has no successor", ret, again)
 	}
 	for _, ret := range []int64{-28, -512, -eintr} {
 		again := *c
