@@ -29,7 +29,7 @@ func ParseMaps(b []byte, exclude mem.Range) (as []Area, vvar mem.Addr) {
 		if i := strings.IndexAny(rest[4:], "/["); i >= 0 {
 			name = rest[4+i:]
 		}
-		if strings.HasPrefix(name, "[v") {
+		if inode == "0" && strings.HasPrefix(name, "[v") { // a device may be called [vfio-device]
 			if vvar == 0 && name != "[vsyscall]" {
 				vvar = mem.Addr(start)
 			}
