@@ -86,12 +86,16 @@ func (a *app) demo(ctx context.Context) (err error) {
 
 	begin := time.Now()
 	fmt.Fprintf(a.err, "Go sources from %s. First without balancing: three nodes of %s CPU, all programs on %s.\n", src, number(demoCPUs), demoHome)
-	none, err := a.demoRun(ctx, "none", tree, nil, filepath.Join(dir, "none"))
+	jobs, err := a.demoChoose(ctx, tree)
+	if err != nil {
+		return fmt.Errorf("choose the programs: %w", err)
+	}
+	none, err := a.demoRun(ctx, "none", tree, jobs, filepath.Join(dir, "none"))
 	if err != nil {
 		return fmt.Errorf("run without balancing: %w", err)
 	}
 	fmt.Fprintf(a.err, "All done after %.1f s. Now with balancing.\n", none.seconds)
-	moved, err := a.demoRun(ctx, "", tree, none.jobs, filepath.Join(dir, "mosix"))
+	moved, err := a.demoRun(ctx, "", tree, jobs, filepath.Join(dir, "mosix"))
 	if err != nil {
 		return fmt.Errorf("run with balancing: %w", err)
 	}
@@ -113,7 +117,7 @@ func (a *app) demo(ctx context.Context) (err error) {
 
 // demoLock makes the demonstration the only one, and clears away what a killed one left.
 func demoLock() (unlock func(), err error) {
-	f, err := os.OpenFile("/run/lock-mosix-demo", os.O_CREATE|os.O_RDWR, 0o600)
+	f, err := os.OpenFile("/run/mosix-demo.lock", os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("the demonstration needs root: %w", err)
 	}
@@ -134,8 +138,30 @@ func demoLock() (unlock func(), err error) {
 	return unlock, nil
 }
 
-// demoRun makes a lab with the policy, runs the programs in it and ends the lab. Outputs are written below dir. jobs are
-// those of an earlier run, or nil to choose them.
+// demoChoose finds out on a node without a limit what is installed for the lab's users, and how much work makes five seconds.
+func (a *app) demoChoose(ctx context.Context, tree []byte) (jobs []demoJob, err error) {
+	l, err := lab.Up(lab.Options{Name: demoLabName, Nodes: 1, NoAgents: true, Cancel: ctx.Done()})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, l.Down()) }()
+	cmd := l.CommandContext(ctx, demoHome, lab.As{}, "mosixctl", "demo-node")
+	cmd.Stdin, cmd.Stderr = bytes.NewReader(tree), a.err
+	out, err := cmd.Output()
+	if err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			err = cause
+		}
+		return nil, err
+	}
+	var e demoEvent
+	if err := json.Unmarshal(out, &e); err != nil || len(e.Jobs) == 0 {
+		return nil, fmt.Errorf("%q names no programs: %w", out, err)
+	}
+	return e.Jobs, nil
+}
+
+// demoRun makes a lab with the policy, runs the programs in it and ends the lab. Outputs are written below dir.
 func (a *app) demoRun(ctx context.Context, policy string, tree []byte, jobs []demoJob, dir string) (r *demoRun, err error) {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, err
@@ -146,15 +172,11 @@ func (a *app) demoRun(ctx context.Context, policy string, tree []byte, jobs []de
 	}
 	defer func() { err = errors.Join(err, l.Down()) }()
 
-	args := []string{"demo-node"}
-	if jobs != nil {
-		plan, err := json.Marshal(jobs)
-		if err != nil {
-			return nil, err
-		}
-		args = append(args, "--plan", string(plan))
+	plan, err := json.Marshal(jobs)
+	if err != nil {
+		return nil, err
 	}
-	cmd := l.CommandContext(ctx, demoHome, lab.As{}, "mosixctl", args...)
+	cmd := l.CommandContext(ctx, demoHome, lab.As{}, "mosixctl", "demo-node", "--plan", string(plan))
 	cmd.Stdin, cmd.Stderr = bytes.NewReader(tree), a.err
 	events, err := cmd.StdoutPipe()
 	if err != nil {
@@ -164,7 +186,7 @@ func (a *app) demoRun(ctx context.Context, policy string, tree []byte, jobs []de
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	r = &demoRun{pids: map[string]id.HomePID{}, done: map[string]demoEvent{}, outputs: map[string]string{}}
+	r = &demoRun{jobs: jobs, pids: map[string]id.HomePID{}, done: map[string]demoEvent{}, outputs: map[string]string{}}
 	read := make(chan demoEvent)
 	failed := make(chan error, 1)
 	go func() {
@@ -180,16 +202,15 @@ func (a *app) demoRun(ctx context.Context, policy string, tree []byte, jobs []de
 			if open = ok; ok {
 				r.note(e, dir)
 			}
-			if e.Event == "prepared" {
+			if e.Event == "started" && len(r.pids) == len(jobs) {
 				live.begin = time.Now()
-				fmt.Fprintf(a.err, "Started %s: %s.\n", count(len(e.Jobs), "program"), jobNames(e.Jobs))
+				fmt.Fprintf(a.err, "Started %s: %s.\n", count(len(jobs), "program"), jobNames(jobs))
 			}
 		case <-tick.C:
 			var ps api.Processes
-			if err := l.Get(demoHome, "/v1/processes?all=1", &ps); err != nil {
-				return nil, err
+			if err := l.Get(demoHome, "/v1/processes?all=1", &ps); err == nil { // a table that is missed is shown a second later
+				live.show(ps)
 			}
-			live.show(ps)
 		}
 	}
 	live.clear()
@@ -199,7 +220,7 @@ func (a *app) demoRun(ctx context.Context, policy string, tree []byte, jobs []de
 		}
 		return nil, err
 	}
-	if len(r.outputs) != len(r.jobs) || len(r.jobs) == 0 || r.seconds == 0 {
+	if len(r.outputs) != len(jobs) || r.seconds == 0 {
 		return nil, fmt.Errorf("the run on %s ended early: %d of %d outputs came", demoHome, len(r.outputs), len(r.jobs))
 	}
 	var ms api.Moves
@@ -220,8 +241,6 @@ func jobNames(jobs []demoJob) string {
 
 func (r *demoRun) note(e demoEvent, dir string) {
 	switch e.Event {
-	case "prepared":
-		r.jobs = e.Jobs
 	case "started":
 		r.pids[e.Name] = id.HomePID(e.PID)
 	case "done":

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 )
 
 // Names in the folder where the programs of the demonstration run.
@@ -87,7 +86,7 @@ var demoKinds = []demoKind{
 var (
 	pythons   = []string{"python3", "/usr/bin/python3", "/usr/local/bin/python3"}
 	perls     = []string{"perl", "/usr/bin/perl"}
-	goThreads = []string{"GOMAXPROCS=4"}
+	goThreads = []string{"GOMAXPROCS=4", "GOGC=400"} // a busy collector uses more CPU time when CPUs are idle
 )
 
 // demoJob is a task of one run.
@@ -112,33 +111,24 @@ func (j demoJob) command(dir string) (*exec.Cmd, error) {
 }
 
 // chooseJobs looks for what is installed: every task whose program is there, and some of them again until there are nine.
-// try runs a task for one round and says how many CPU seconds that took; it is called concurrently.
+// try runs a task for one round and says how many CPU seconds that took.
 func chooseJobs(try func(demoJob) (cpu float64, err error)) (jobs []demoJob, cpu map[string]float64, err error) {
-	tried := make([]*demoJob, len(demoKinds))
-	used := make([]float64, len(demoKinds))
-	var wg sync.WaitGroup
-	for i, k := range demoKinds {
-		wg.Go(func() {
-			for _, bin := range k.bins {
-				path, err := exec.LookPath(bin)
-				if err != nil {
-					continue
-				}
-				j := demoJob{Name: k.name, Kind: k.kind, Task: k.name, Path: path, Rounds: 1}
-				if used[i], err = try(j); err == nil { // some are there and do not work: a shim in a folder that this user may not enter
-					tried[i] = &j
-					return
-				}
-			}
-		})
-	}
-	wg.Wait()
 	var found []demoJob
 	cpu = map[string]float64{}
-	for i, j := range tried {
-		if j != nil {
-			found = append(found, *j)
-			cpu[j.Task] = used[i]
+	for _, k := range demoKinds {
+		for _, bin := range k.bins {
+			path, err := exec.LookPath(bin)
+			if err != nil {
+				continue
+			}
+			j := demoJob{Name: k.name, Kind: k.kind, Task: k.name, Path: path, Rounds: 1}
+			used, err := try(j)
+			if err != nil {
+				continue // some are there and do not work: a shim in a folder that this user may not enter
+			}
+			found = append(found, j)
+			cpu[j.Task] = used
+			break
 		}
 	}
 	if kinds := kindNames(found); len(kinds) < 4 {
@@ -168,8 +158,8 @@ func kindNames(jobs []demoJob) []string {
 // which used u seconds, and others that cpu makes.
 func roundsFor(target, u float64, cpu func(rounds int) (float64, error)) (int, error) {
 	const (
-		enough = 0.15 // CPU seconds by which two runs must differ for the difference to be worth something
-		long   = 1.5  // CPU seconds of a run beside which the time to start is nothing
+		enough = 0.3 // CPU seconds by which two runs must differ for the difference to be worth something
+		long   = 1.5 // CPU seconds of a run beside which the time to start is nothing
 	)
 	k0, k, u0 := 0, 1, 0.0
 	for (k0 == 0 || u-u0 < enough) && u < long && k < 1<<20 {

@@ -20,12 +20,12 @@ import (
 // demoCPUSeconds is what each program shall use at least, with what a measurement may be wrong by.
 const (
 	demoCPUSeconds = 5.0
-	demoMargin     = 0.4
+	demoMargin     = 0.25
 )
 
 // demoEvent is one line that demo-node writes. Bytes of raw output follow an "output" event.
 type demoEvent struct {
-	Event   string    `json:"event"` // prepared started done output end
+	Event   string    `json:"event"` // chosen started done output end
 	Jobs    []demoJob `json:"jobs,omitempty"`
 	Name    string    `json:"name,omitempty"`
 	PID     int       `json:"pid,omitempty"`
@@ -46,7 +46,7 @@ func (a *app) demoNodeCommand() *cobra.Command {
 			var jobs []demoJob
 			if plan != "" {
 				if err := json.Unmarshal([]byte(plan), &jobs); err != nil {
-					return usagef("--plan: %w", err)
+					return usagef("--plan %s: %w", plan, err)
 				}
 			}
 			home, err := os.UserHomeDir()
@@ -58,15 +58,30 @@ func (a *app) demoNodeCommand() *cobra.Command {
 				return fmt.Errorf("make a folder for the demonstration: %w", err)
 			}
 			defer os.RemoveAll(dir)
-			return demoNode(a.in, a.out, dir, jobs, demoCPUSeconds+demoMargin)
+			if err := unpackTree(a.in, dir); err != nil {
+				return err
+			}
+			if plan == "" {
+				return demoChoose(a.out, dir, demoCPUSeconds+demoMargin)
+			}
+			return demoNode(a.out, dir, jobs)
 		},
 	}
-	c.Flags().StringVar(&plan, "plan", "", "programs and rounds, as an earlier run has chosen them")
+	c.Flags().StringVar(&plan, "plan", "", "programs and rounds; without it, choose them")
 	return c
 }
 
-// demoNode unpacks the tree from in, chooses what to run unless jobs says it, runs all of it at once in dir, and reports.
-func demoNode(in io.Reader, out io.Writer, dir string, jobs []demoJob, cpu float64) error {
+// demoChoose finds out what is installed and how often each program must read the tree in dir to use cpu seconds.
+func demoChoose(out io.Writer, dir string, cpu float64) error {
+	jobs, err := calibrate(dir, cpu)
+	if err != nil {
+		return err
+	}
+	return json.NewEncoder(out).Encode(demoEvent{Event: "chosen", Jobs: jobs})
+}
+
+// demoNode runs the programs at once on the tree in dir, and reports.
+func demoNode(out io.Writer, dir string, jobs []demoJob) error {
 	w := bufio.NewWriter(out)
 	enc := json.NewEncoder(w)
 	var mu sync.Mutex
@@ -74,18 +89,6 @@ func demoNode(in io.Reader, out io.Writer, dir string, jobs []demoJob, cpu float
 		mu.Lock()
 		defer mu.Unlock()
 		return errors.Join(enc.Encode(e), w.Flush())
-	}
-	if err := unpackTree(in, dir); err != nil {
-		return err
-	}
-	if len(jobs) == 0 {
-		var err error
-		if jobs, err = calibrate(dir, cpu); err != nil {
-			return err
-		}
-	}
-	if err := say(demoEvent{Event: "prepared", Jobs: jobs}); err != nil {
-		return err
 	}
 	begin := time.Now()
 	var wg sync.WaitGroup
@@ -156,8 +159,8 @@ func sayOutput(enc *json.Encoder, w *bufio.Writer, path, name string) error {
 	return nil
 }
 
-// calibrate chooses the programs, and rounds so that each of them uses about cpu seconds of CPU time. All are measured at the
-// same time, as they will run: alone on a CPU, a program with a garbage collector for instance uses more.
+// calibrate chooses the programs, and rounds so that each of them uses about cpu seconds of CPU time. One after the other is
+// measured, because programs that compete for caches use more.
 func calibrate(dir string, cpu float64) ([]demoJob, error) {
 	run := func(j demoJob) (float64, error) {
 		c, err := j.command(dir)
@@ -175,22 +178,22 @@ func calibrate(dir string, cpu float64) ([]demoJob, error) {
 	if err != nil {
 		return nil, err
 	}
-	rounds := make([]int, len(jobs))
-	errs := make([]error, len(jobs))
-	var wg sync.WaitGroup
+	known := map[string]int{} // by task
 	for i, j := range jobs {
-		wg.Go(func() {
-			rounds[i], errs[i] = roundsFor(cpu, first[j.Task], func(rounds int) (float64, error) {
+		n, ok := known[j.Task]
+		if !ok {
+			n, err = roundsFor(cpu, first[j.Task], func(rounds int) (float64, error) {
 				j.Rounds = rounds
 				return run(j)
 			})
-		})
+			if err != nil {
+				return nil, err
+			}
+			known[j.Task] = n
+		}
+		jobs[i].Rounds = n
 	}
-	wg.Wait()
-	for i := range jobs {
-		jobs[i].Rounds = rounds[i]
-	}
-	return jobs, errors.Join(errs...)
+	return jobs, nil
 }
 
 func cpuSeconds(s *os.ProcessState) float64 { return (s.UserTime() + s.SystemTime()).Seconds() }
