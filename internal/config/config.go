@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -73,19 +75,15 @@ func ParseBytes(s string) (uint64, error) {
 	if _, err := fmt.Sscanf(num, "%d", &n); err != nil || strings.TrimSpace(num) != fmt.Sprint(n) {
 		return 0, fmt.Errorf("%q is not a size: want a number and a unit, such as 512MiB", s)
 	}
-	switch strings.TrimSuffix(strings.TrimSuffix(s[len(num):], "B"), "i") {
-	case "":
-		return n, nil
-	case "K":
-		return n << 10, nil
-	case "M":
-		return n << 20, nil
-	case "G":
-		return n << 30, nil
-	case "T":
-		return n << 40, nil
+	unit := s[len(num):]
+	shift, ok := map[string]uint{"": 0, "K": 10, "M": 20, "G": 30, "T": 40}[strings.TrimSuffix(strings.TrimSuffix(unit, "B"), "i")]
+	if !ok || unit == "i" || unit == "iB" {
+		return 0, fmt.Errorf("%q is not a size: the unit must be KiB, MiB, GiB or TiB", s)
 	}
-	return 0, fmt.Errorf("%q is not a size: the unit must be KiB, MiB, GiB or TiB", s)
+	if n > math.MaxUint64>>shift {
+		return 0, fmt.Errorf("%q is not a size: it is more than 64 bits can count", s)
+	}
+	return n << shift, nil
 }
 
 // Default is the configuration of a machine whose administrator wrote none.
@@ -125,8 +123,10 @@ func (c Config) Check() error {
 		return fmt.Errorf("period = %s: want at least 50ms", time.Duration(c.Period))
 	case time.Duration(c.MoveLease) < time.Second || time.Duration(c.Lease) < time.Duration(c.MoveLease):
 		return fmt.Errorf("lease = %s, move_lease = %s: want 1s <= move_lease <= lease", time.Duration(c.Lease), time.Duration(c.MoveLease))
-	case c.CPUs < 0:
+	case !(c.CPUs >= 0): // also what is not a number
 		return fmt.Errorf("cpus = %g: want a number of processors, or none", c.CPUs)
+	case !slices.Contains([]string{"debug", "info", "warn", "error"}, c.LogLevel):
+		return fmt.Errorf("log_level = %q: want debug, info, warn or error", c.LogLevel)
 	}
 	return nil
 }
