@@ -27,9 +27,11 @@ func (g *Guest) both(c *call, row *homeproxy.Row, args [6]uint64) {
 	case abi.SysExit:
 		g.exitThread(c, args)
 	case abi.SysTgkill:
-		g.localSignal(c, id.HomePID(int32(args[1])), int(int32(args[2])))
+		g.signal(c, row, args, id.HomePID(int32(args[0])), id.HomePID(int32(args[1])), int(int32(args[2])))
 	case sysTkill:
-		g.localSignal(c, id.HomePID(int32(args[0])), int(int32(args[1])))
+		g.signal(c, row, args, g.Process.PID, id.HomePID(int32(args[0])), int(int32(args[1])))
+	case abi.SysRtTgsigqueue:
+		g.signal(c, row, args, id.HomePID(int32(args[0])), id.HomePID(int32(args[1])), int(int32(args[2])))
 	case abi.SysClockGettime, sysGettimeofday, sysTime:
 		if c.nr == abi.SysClockGettime && (args[0] == 2 || args[0] == 3) {
 			g.comeHome(c, row.Name)
@@ -67,6 +69,16 @@ func (g *Guest) exitThread(c *call, args [6]uint64) {
 	delete(g.tids, c.tid)
 	delete(g.back, c.host)
 	g.proceed(c.id)
+}
+
+// signal lets a thread signal another: of its own process by the guest's kernel, otherwise, and where the signal stops the
+// process, at home.
+func (g *Guest) signal(c *call, row *homeproxy.Row, args [6]uint64, tgid, tid id.HomePID, sig int) {
+	if _, own := g.tids[tid]; tgid != g.Process.PID || !own || sig == abi.SIGSTOP || abi.DefaultStops(sig) {
+		g.forward(c, row, args)
+		return
+	}
+	g.localSignal(c, tid, sig)
 }
 
 // localSignal lets a thread signal another of its own process by the guest's kernel, and gets the target out of a forwarded

@@ -270,7 +270,8 @@ func (g *Guest) handle(n kern.Notif) {
 // forward gathers a call's inputs and sends it home.
 func (g *Guest) forward(c *call, row *homeproxy.Row, args [6]uint64) {
 	c.c = homeproxy.NewCall(c.nr, args)
-	if row.Mask {
+	c.c.PID = int(g.Process.PID)
+	if row.NeedsMask(args) {
 		st := g.signalState(c.host)
 		c.mask, c.masked = st.blocked, true
 		if st.pending&^st.blocked&^st.ignored != 0 {
@@ -340,7 +341,7 @@ func (g *Guest) Result(tid id.HomePID, seq id.Seq, res homeproxy.Result) {
 	ret, again := c.c.Scatter(res, g)
 	if again && !g.leaving {
 		req, errno, class := c.c.Gather(g)
-		if errno == 0 && class == homeproxy.Home {
+		if errno == 0 && (class == homeproxy.Home || class == homeproxy.Both) {
 			req.Mask = c.mask
 			c.restart = false
 			g.dispatch(c, req)
@@ -683,6 +684,8 @@ func (g *Guest) StopGuest(yes bool) {
 	sig := abi.SIGCONT
 	if yes {
 		sig = abi.SIGSTOP
+	} else if b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", g.PID)); err != nil || !strings.Contains(string(b), ") T ") {
+		return // it is not stopped: a SIGCONT would be one that nobody sent
 	}
 	if err := kern.Kill(g.PID, sig); err != nil && !kern.IsGone(err) {
 		g.log.Warn("cannot stop or continue a guest", "process", g.Process, "err", err)
@@ -735,4 +738,11 @@ func (g *Guest) Threads() map[id.HomePID]int {
 		out[h] = n
 	}
 	return out
+}
+
+// Leaving reports whether the guest is being held for its way home.
+func (g *Guest) Leaving() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.leaving
 }

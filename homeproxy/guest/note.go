@@ -76,7 +76,8 @@ func (g *Guest) Adopt() error {
 		switch row := homeproxy.Lookup(c.nr); row.Classify(args) {
 		case homeproxy.Home:
 			c.c = homeproxy.NewCall(c.nr, args)
-			if row.Mask {
+			c.c.PID = int(g.Process.PID)
+			if row.NeedsMask(args) {
 				c.mask, c.masked = g.signalState(host).blocked, true
 			}
 			req, errno, class := c.c.Gather(g)

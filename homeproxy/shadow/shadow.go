@@ -72,6 +72,7 @@ type job struct {
 	args    [6]uint64
 	masked  bool
 	mask    uint64
+	more    bool // a piece of a larger transfer
 	pre     []stub.Call
 	plan    homeproxy.Plan
 	started time.Time
@@ -161,7 +162,7 @@ func (s *Shadow) Call(tid id.HomePID, seq id.Seq, req homeproxy.Request, restart
 	if sl == nil {
 		return fmt.Errorf("thread %d of %v is not in its shadow", tid, s.Process)
 	}
-	j := &job{seq: seq, nr: req.Nr, args: req.Args, mask: req.Mask, masked: homeproxy.Lookup(req.Nr).Mask, started: time.Now()}
+	j := &job{seq: seq, nr: req.Nr, args: req.Args, mask: req.Mask, masked: homeproxy.Lookup(req.Nr).NeedsMask(req.Args), more: req.More, started: time.Now()}
 	if sl.Epoch == uint64(s.Epoch) && sl.Seq == uint64(seq) {
 		return s.again(sl, j, req)
 	}
@@ -376,7 +377,7 @@ func (s *Shadow) finish(sl *slot, j *job) {
 	if s.OnCall != nil {
 		s.OnCall(row.Name, time.Since(j.started))
 	}
-	s.out.Result(sl.tid, j.seq, homeproxy.Result{Ret: ret, Out: out, Regular: row.Transfer == homeproxy.TransferRead && ret > 0 && s.regular(int(int32(j.args[0])))})
+	s.out.Result(sl.tid, j.seq, homeproxy.Result{Ret: ret, Out: out, Regular: j.more && ret > 0 && s.regular(int(int32(j.args[0])))})
 }
 
 func (s *Shadow) answer(sl *slot, j *job, ret int64) {
@@ -421,6 +422,9 @@ func (s *Shadow) watch() {
 		}
 	}
 }
+
+// IsStopped reports whether the process is stopped, by a signal, now.
+func (s *Shadow) IsStopped() bool { return s.isStopped(make([]byte, 512)) }
 
 func (s *Shadow) isStopped(buf []byte) bool {
 	n, err := s.stat.ReadAt(buf, 0)

@@ -196,4 +196,5 @@ const (
 	LimitStack   = unix.RLIMIT_STACK
 	LimitMemlock = unix.RLIMIT_MEMLOCK
 	LimitAS      = unix.RLIMIT_AS
+	LimitCore    = unix.RLIMIT_CORE
 )

@@ -34,24 +34,27 @@ type homecomer struct {
 	target
 	r      Returning
 	mem    *os.File
-	held   [][]byte // frames that must wait until the areas are there
+	stats  Stats
+	froze  time.Duration // how long the guest had been held when Commit was sent
+	held   [][]byte      // frames that must wait until the areas are there
 	zap    []mem.Range
 	zapped bool
 }
 
 // Welcome takes a guest back into its shadow, over s, whose Offer has been read. It returns the image with which the process
 // runs again, or an error when the guest goes on where it was.
-func Welcome(env *Env, s *Stream, r Returning) (*image.Family, error) {
+func Welcome(env *Env, s *Stream, r Returning) (*image.Family, Stats, error) {
+	t0 := time.Now()
 	h := &homecomer{target: target{env: env, s: s, offer: r.Offer, end: migrator.NewTarget(env.MoveLease + migrator.Margin)}, r: r}
 	if _, err := h.on(migrator.Accepted); err != nil {
-		return nil, err
+		return nil, h.stats, err
 	}
 	if err := s.Send(wire.Accept, r.Offer.Epoch, nil); err != nil {
-		return nil, err
+		return nil, h.stats, err
 	}
 	m, err := kern.OpenMem(int(r.Offer.Process.PID))
 	if err != nil {
-		return nil, err
+		return nil, h.stats, err
 	}
 	h.mem = m
 	defer m.Close()
@@ -64,9 +67,10 @@ func Welcome(env *Env, s *Stream, r Returning) (*image.Family, error) {
 		if !errors.As(err, &ab) {
 			_ = s.Send(wire.Abort, r.Offer.Epoch, []byte(err.Error()))
 		}
-		return nil, err
+		return nil, h.stats, err
 	}
-	return h.family, err
+	h.stats.Total, h.stats.Strategy = time.Since(t0), strategy(h.stats.Rounds)
+	return h.family, h.stats, err
 }
 
 // collect takes memory while the guest runs, and then its image.
@@ -91,8 +95,10 @@ func (h *homecomer) collect() error {
 				h.zap, h.zapped = append(h.zap, zap...), true
 			}
 		case wire.Pages:
+			h.stats.Bytes += uint64(len(f.Payload))
 			err = h.page(f.Payload)
 		case wire.RoundEnd:
+			h.stats.Rounds++
 			err = errors.Join(h.s.Send(wire.RoundAck, f.Epoch, nil), AtPages.Hit())
 		case wire.Final:
 			h.family, err = image.Decode(f.Payload)
@@ -191,9 +197,11 @@ func (h *homecomer) run() error {
 	if err := AtGotCommit.Hit(); err != nil {
 		return err
 	}
+	b0 := time.Now()
 	if err := thaw.Back(p, h.family); err != nil {
 		return err
 	}
+	h.stats.Freeze = h.froze + time.Since(b0)
 	if err := AtRun.Hit(); err != nil {
 		return err
 	}
@@ -218,6 +226,7 @@ func (h *homecomer) commit() error {
 	case f.Type != wire.Commit || f.Epoch != h.offer.Epoch:
 		return fmt.Errorf("a frame of type %d, epoch %d, where Commit was due", f.Type, f.Epoch)
 	}
+	h.froze = time.Duration(pack.NewReader(f.Payload).U64())
 	h.end.State = migrator.Running
 	return nil
 }

@@ -14,6 +14,7 @@ import (
 	"mosix/internal/image"
 	"mosix/internal/kern"
 	"mosix/internal/mem"
+	"mosix/internal/pack"
 	"mosix/internal/tracer"
 	"mosix/internal/wire"
 	"mosix/migrator"
@@ -311,7 +312,9 @@ func (m *homeward) commit(p *tracer.Process, f0 time.Time) error {
 	if _, err := m.on(migrator.DoCommit); err != nil {
 		return err
 	}
-	err := m.s.Send(wire.Commit, m.offer.Epoch, nil)
+	w := &pack.Writer{}
+	w.U64(uint64(time.Since(f0)))
+	err := m.s.Send(wire.Commit, m.offer.Epoch, w.B)
 	if err == nil {
 		err = AtCommit.Hit()
 	}

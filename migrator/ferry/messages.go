@@ -1,10 +1,13 @@
 package ferry
 
 import (
+	"math"
+
 	"mosix/internal/id"
 	"mosix/internal/image"
 	"mosix/internal/mem"
 	"mosix/internal/pack"
+	"mosix/internal/wire"
 	"mosix/migrator/thaw"
 )
 
@@ -21,7 +24,11 @@ type Offer struct {
 	CPUTime  uint64 // used so far, ns
 	VDSO     string // build id of home's vDSO
 	Features []string
-	Auto     bool // a balancer's decision, not a user's
+	Auto     bool    // a balancer's decision, not a user's
+	Cause    string  // why, as api.Move.Cause
+	Load     float64 // of the source, counting the process
+	CPUs     float64 // of the source
+	Speed    float64 // of the source
 	Explicit bool
 }
 
@@ -45,6 +52,10 @@ func (o Offer) Encode() []byte {
 		w.String(f)
 	}
 	w.Bool(o.Auto)
+	w.String(o.Cause)
+	for _, v := range []float64{o.Load, o.CPUs, o.Speed} {
+		w.U64(math.Float64bits(v))
+	}
 	return w.B
 }
 
@@ -59,7 +70,10 @@ func DecodeOffer(b []byte) (Offer, error) {
 		o.Features = append(o.Features, r.String())
 	}
 	o.Auto = r.Bool()
-	o.Explicit = !o.Auto
+	o.Explicit, o.Cause = !o.Auto, r.String()
+	for _, v := range []*float64{&o.Load, &o.CPUs, &o.Speed} {
+		*v = math.Float64frombits(r.U64())
+	}
 	return o, r.Err()
 }
 
@@ -120,4 +134,16 @@ func decodeLayout(b []byte) ([]image.Area, []mem.Range, error) {
 		}
 	}
 	return as, zap, r.Err()
+}
+
+// ReadOffer takes the first frames of a move that another node begins.
+func ReadOffer(s *Stream) (Offer, error) {
+	if err := s.Hello(); err != nil {
+		return Offer{}, err
+	}
+	f, err := s.Expect(wire.Offer, stepTime)
+	if err != nil {
+		return Offer{}, err
+	}
+	return DecodeOffer(f.Payload)
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"mosix/internal/abi"
 	"mosix/internal/id"
@@ -136,6 +137,12 @@ func StartTime(pid int) (uint64, error) {
 		return 0, fmt.Errorf("%w (%v)", tracer.ErrGone, err)
 	}
 	return statFields(b)[22], nil
+}
+
+// CPUTime reads user and system time from the content of /proc/PID/stat.
+func CPUTime(stat []byte) time.Duration {
+	f := statFields(stat)
+	return time.Duration(f[14]+f[15]) * 10 * time.Millisecond
 }
 
 // captureProcess asks the kernel, through the leader, what only the process itself can ask.

@@ -97,7 +97,7 @@ func (g *Guest) prepare(code *stub.Code) error {
 // enterCgroups puts the keeper, and so all that it will make, into a cgroup of its own below each configured directory.
 func (g *Guest) enterCgroups() error {
 	for _, dir := range g.Plan.Cgroup {
-		d := filepath.Join(dir, fmt.Sprintf("%d-%s-%d", g.Plan.Process.PID, g.Plan.Process.Home, g.proc.Pid))
+		d := CgroupOf(dir, g.Plan.Process, g.proc.Pid)
 		if err := os.MkdirAll(d, 0o755); err != nil {
 			return fmt.Errorf("make the guest's cgroup: %w", err)
 		}
@@ -107,6 +107,11 @@ func (g *Guest) enterCgroups() error {
 		}
 	}
 	return nil
+}
+
+// CgroupOf names the cgroup of a guest below dir.
+func CgroupOf(dir string, p id.Process, keeper int) string {
+	return filepath.Join(dir, fmt.Sprintf("%d-%s-%d", p.PID, p.Home, keeper))
 }
 
 // isolate gives the keeper's children their clocks and takes the file system away.
@@ -457,6 +462,12 @@ func (g *Guest) Run() error {
 	}
 	return nil
 }
+
+// KeeperPID is the keeper's number here; Reap collects it when it has ended.
+func (g *Guest) KeeperPID() int { return g.proc.Pid }
+
+// Reap waits for the end of the keeper, this program's child.
+func (g *Guest) Reap() { _, _ = g.proc.Wait() }
 
 // TIDs maps the guest's thread numbers at home to those on this host.
 func (g *Guest) TIDs() map[id.HomePID]int { return g.tids }

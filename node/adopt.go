@@ -1,0 +1,241 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"mosix/homeproxy/guest"
+	"mosix/internal/id"
+	"mosix/internal/image"
+	"mosix/internal/kern"
+	"mosix/internal/mem"
+	"mosix/internal/procfs"
+	"mosix/internal/region"
+	"mosix/internal/stub"
+	"mosix/internal/tracer"
+	"mosix/migrator/ferry"
+	"mosix/migrator/freeze"
+	"mosix/migrator/thaw"
+)
+
+// found is a region that an earlier agent left in a process.
+type found struct {
+	pid int
+	g   *region.Region
+}
+
+// adopt takes up what an earlier agent of this node left: shadows and guests go on, half-made moves are undone. The regions in
+// the processes are the only journal.
+func (n *Node) adopt() error {
+	pids, err := procfs.Default.PIDs()
+	if err != nil {
+		return err
+	}
+	var all []found
+	for _, pid := range pids {
+		if pid == os.Getpid() {
+			continue
+		}
+		g, err := findRegion(pid, n.code)
+		if err != nil {
+			n.log.Error("a process holds a shared page that this agent cannot read; it is left alone", "pid", pid, "err", err)
+			continue
+		}
+		if g != nil {
+			all = append(all, found{pid, g})
+		}
+	}
+	guests := map[id.HomePID][]found{}
+	for _, f := range all {
+		if f.g.Header().State == stub.StateGuest {
+			guests[0] = append(guests[0], f)
+		}
+	}
+	for _, f := range all {
+		h := f.g.Header()
+		var err error
+		switch h.State {
+		case stub.StatePlanted:
+			err = n.uproot(f)
+		case stub.StateParked:
+			n.log.Info("a process was parked for a move that was not committed: it runs on", "pid", f.pid)
+			err = ferry.Unpark(f.pid, f.g, n.code)
+		case stub.StateCommitted, stub.StateAway:
+			err = n.adoptShadow(f)
+		case stub.StateKeeper:
+			err = n.adoptGuest(f, guests[0])
+		}
+		if err != nil && !errors.Is(err, tracer.ErrGone) {
+			n.log.Error("what an earlier agent left could not be taken up", "pid", f.pid, "state", h.State, "err", err)
+		}
+	}
+	return nil
+}
+
+// findRegion opens the region of a process, if it has one.
+func findRegion(pid int, code *stub.Code) (*region.Region, error) {
+	b, err := os.ReadFile(procfs.Default.Path(pid, "maps"))
+	if err != nil || !strings.Contains(string(b), stub.Name) {
+		return nil, nil
+	}
+	for line := range strings.Lines(string(b)) {
+		if !strings.Contains(line, "/memfd:"+stub.Name) {
+			continue
+		}
+		span, _, _ := strings.Cut(line, " ")
+		lo, hi, _ := strings.Cut(span, "-")
+		f, err := os.OpenFile(procfs.Default.Path(pid, "map_files", trimZeros(lo)+"-"+trimZeros(hi)), os.O_RDWR, 0)
+		if err != nil {
+			return nil, fmt.Errorf("open the shared page: %w", err)
+		}
+		g, err := region.Attach(f, code)
+		if err != nil {
+			f.Close()
+			return nil, err
+		}
+		at, err := strconv.ParseUint(lo, 16, 64)
+		if err != nil || mem.Addr(at) != g.Base {
+			g.Close()
+			return nil, fmt.Errorf("the shared page lies at %s, its header says %#x", lo, uint64(g.Base))
+		}
+		return g, nil
+	}
+	return nil, nil
+}
+
+// trimZeros gives an address as the names in map_files have it.
+func trimZeros(s string) string {
+	if t := strings.TrimLeft(s, "0"); t != "" {
+		return t
+	}
+	return "0"
+}
+
+// uproot takes a region out of a process whose move never got as far as parking.
+func (n *Node) uproot(f found) error {
+	return tracer.Run(func() error {
+		p, err := tracer.Open(f.pid, n.code)
+		if err != nil {
+			return err
+		}
+		defer p.Close()
+		p.Region = f.g
+		l, err := p.Seize(f.pid)
+		if err != nil {
+			return err
+		}
+		freeze.Mend(p)
+		if err := p.Uproot(l); err != nil {
+			return err
+		}
+		return l.Release()
+	})
+}
+
+// adoptShadow takes charge of a shadow whose guest runs elsewhere, or may do so.
+func (n *Node) adoptShadow(f found) error {
+	h := f.g.Header()
+	fam, err := image.Decode(f.g.Record())
+	if err != nil {
+		return fmt.Errorf("read the record of a shadow: %w", err)
+	}
+	start, err := freeze.StartTime(f.pid)
+	if err != nil {
+		return err
+	}
+	if fam.Process.Home != n.name || int(fam.Process.PID) != f.pid || fam.Process.Start != start {
+		return fmt.Errorf("the record in process %d is of %v", f.pid, fam.Process)
+	}
+	// The guest may have changed its actions since it left: what the shadow has now says which signals are whose.
+	st, err := procfs.Default.Status(f.pid)
+	if err != nil {
+		return err
+	}
+	m := &fam.Members[0]
+	for s := 1; s < len(m.Actions); s++ {
+		bit := uint64(1) << (s - 1)
+		switch recorded := freeze.Recorded(s, m.Actions[s]); {
+		case uint64(st.SigCgt)&bit != 0 && !recorded:
+			m.Actions[s].Handler = 2 // some function
+		case uint64(st.SigIgn)&bit != 0:
+			m.Actions[s].Handler = 1
+		case uint64(st.SigCgt)&bit == 0 && recorded:
+			m.Actions[s].Handler = 0
+		}
+	}
+	r := n.record(fam.Process)
+	n.mu.Lock()
+	r.moves = int(fam.Epoch)
+	n.mu.Unlock()
+	a, err := n.depart(r, fam, f.g, id.Node(region.String(h.Peer[:])))
+	if err != nil {
+		return err
+	}
+	n.log.Info("took up a shadow", "process", fam.Process, "epoch", fam.Epoch, "where", a.where)
+	return nil
+}
+
+// adoptGuest takes charge of a guest by its keeper.
+func (n *Node) adoptGuest(k found, guests []found) error {
+	h := k.g.Header()
+	kp := k.g.Keeper()
+	p := id.Process{Home: id.Node(region.String(h.Home[:])), PID: id.HomePID(h.PID), Start: h.Start}
+	if kp.Guest == 0 || p.Home == "" {
+		return kern.Kill(k.pid, 9) // it was never put to work
+	}
+	var body *found
+	for i := range guests {
+		if st, err := procfs.Default.Stat(guests[i].pid); err == nil && st.PPID == k.pid {
+			body = &guests[i]
+		}
+	}
+	if body == nil {
+		return kern.Kill(k.pid, 9)
+	}
+	pidfd, err := kern.PidfdOpen(k.pid)
+	if err != nil {
+		return err
+	}
+	defer pidfd.Close()
+	listener, err := kern.PidfdGetfd(pidfd, int(kp.Listener), "seccomp listener")
+	if err != nil {
+		return err
+	}
+	var cgroups []string
+	for _, d := range n.conf.Cgroup {
+		cgroups = append(cgroups, thaw.CgroupOf(d, p, k.pid))
+	}
+	cmd, _ := procfs.Default.Cmdline(body.pid)
+	t := &tenant{n: n, uid: 0, command: strings.Join(cmd, " "), done: make(chan struct{})}
+	g, err := guest.New(guest.Options{Process: p, Epoch: id.Epoch(h.Epoch), PID: body.pid, Keeper: k.g, KeeperID: k.pid, Region: body.g,
+		Listener: listener, Cgroups: cgroups, Clocks: thaw.Clocks{Mono: monoOffset(body.pid), Real: body.g.Header().RealOffset}, Link: t, Log: n.log, Code: n.code})
+	if err != nil {
+		return err
+	}
+	if err := g.Adopt(); err != nil {
+		return err
+	}
+	t.take(g)
+	n.log.Info("took up a guest", "process", p, "epoch", h.Epoch, "pid", body.pid)
+	return nil
+}
+
+// monoOffset reads how far a guest's monotonic clock is ahead of this host's, in nanoseconds.
+func monoOffset(pid int) int64 {
+	b, err := os.ReadFile(procfs.Default.Path(pid, "timens_offsets"))
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(b)) {
+		f := strings.Fields(line)
+		if len(f) == 3 && f[0] == "monotonic" {
+			s, _ := strconv.ParseInt(f[1], 10, 64)
+			ns, _ := strconv.ParseInt(f[2], 10, 64)
+			return s*1e9 + ns
+		}
+	}
+	return 0
+}

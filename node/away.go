@@ -1,0 +1,531 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"mosix/homeproxy"
+	"mosix/homeproxy/shadow"
+	"mosix/internal/abi"
+	"mosix/internal/id"
+	"mosix/internal/image"
+	"mosix/internal/kern"
+	"mosix/internal/pack"
+	"mosix/internal/region"
+	"mosix/internal/stub"
+	"mosix/internal/tracer"
+	"mosix/internal/transport"
+	"mosix/internal/wire"
+	"mosix/migrator"
+	"mosix/migrator/ferry"
+	"mosix/migrator/freeze"
+	"mosix/migrator/thaw"
+	"mosix/node/api"
+)
+
+// Causes of moves, as api.Move names them.
+const (
+	causeCommand  = api.CauseCommand
+	causeBalancer = api.CauseBalancer
+	causeComeHome = api.CauseComeHome
+	causeShutdown = api.CauseShutdown
+)
+
+// record is what this node remembers of a process of its own that has moved.
+type record struct {
+	id   id.Process
+	trip sync.Mutex // held while it moves
+
+	// The following are guarded by Node.mu.
+	away        *away // nil: at home
+	moving      bool
+	moves       int
+	epoch       id.Epoch
+	lockedUntil time.Time
+	lockFor     time.Duration // the next lock, doubled with each come-home in a row
+	lastMoved   time.Time
+	lastHome    time.Time
+	left        map[id.Node]time.Time
+	uid         uint32
+	comm        string
+}
+
+// away is a process of this home that runs elsewhere.
+type away struct {
+	n      *Node
+	r      *record
+	epoch  id.Epoch
+	where  id.Node
+	family *image.Family
+	region *region.Region
+	sh     *shadow.Shadow // replaced when a homecoming is given up
+	uid    uint32
+
+	mu      sync.Mutex
+	conn    *ferry.Stream // of the service; nil: out of reach
+	seen    int           // how often the guest has attached
+	cpu     time.Duration // used away, as the host says
+	ended   chan struct{} // closed when it is away no longer
+	closing bool
+}
+
+// record finds or makes the record of a process.
+func (n *Node) record(p id.Process) *record {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	r := n.records[p]
+	if r == nil {
+		r = &record{id: p, left: map[id.Node]time.Time{}}
+		n.records[p] = r
+	}
+	return r
+}
+
+// depart registers a process that was committed to another node: known to run there, or not yet.
+func (n *Node) depart(r *record, f *image.Family, g *region.Region, where id.Node) (*away, error) {
+	sh, err := shadow.Open(int(f.Process.PID), g, f, n.log)
+	if err != nil {
+		return nil, fmt.Errorf("take charge of the shadow of %v: %w", f.Process, err)
+	}
+	sh.OnCall = n.met.Call
+	a := &away{n: n, r: r, epoch: f.Epoch, where: where, family: f, region: g, sh: sh, uid: f.Members[0].UID, ended: make(chan struct{})}
+	n.mu.Lock()
+	r.away, r.epoch, r.uid, r.comm = a, f.Epoch, a.uid, f.Members[0].Command
+	n.mu.Unlock()
+	n.goes(a.keepLease)
+	return a, nil
+}
+
+// arrived notes that the guest is known to run: now the memory here can go.
+func (a *away) arrived() {
+	h := a.region.Header()
+	if atomic.LoadUint32(&h.State) == stub.StateAway {
+		return
+	}
+	atomic.StoreUint64(&h.LeaseEnd, uint64(kern.Now(kern.ClockBoottime)+int64(a.n.env.Lease+migrator.Margin)))
+	atomic.StoreUint32(&h.State, stub.StateAway)
+	if err := a.sh.Release(&a.family.Members[0], thaw.Kept); err != nil && !errors.Is(err, shadow.ErrBusy) {
+		a.n.log.Warn("memory of a shadow stays in use", "process", a.r.id, "err", err)
+	}
+}
+
+// keepLease decides what becomes of a process whose guest is not heard of: before it was known to run it goes on here, later it
+// has ended with its lease.
+func (a *away) keepLease() {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-a.ended:
+			return
+		case <-a.n.ctx.Done():
+			return
+		case <-tick.C:
+		}
+		h := a.region.Header()
+		if kern.Now(kern.ClockBoottime) < int64(atomic.LoadUint64(&h.LeaseEnd)) {
+			continue
+		}
+		a.mu.Lock()
+		busy := a.conn != nil || a.closing
+		a.mu.Unlock()
+		if busy {
+			continue
+		}
+		if !a.r.trip.TryLock() {
+			continue // it is on its way home
+		}
+		if atomic.LoadUint32(&h.State) == stub.StateCommitted {
+			a.n.log.Warn("a move was not confirmed, and the lease of its guest is over: the process goes on here", "process", a.r.id)
+			a.sh.Close()
+			if err := ferry.Unpark(int(a.r.id.PID), a.region, a.n.code); err != nil {
+				a.n.log.Error("a parked process could not be made to run on", "process", a.r.id, "err", err)
+			}
+			a.n.isHome(a, causeCommand)
+		} else {
+			a.n.log.Error("the guest of a process was out of reach longer than its lease and has ended: so does the process", "process", a.r.id, "node", a.where)
+			_ = kern.Kill(int(a.r.id.PID), abi.SIGKILL)
+		}
+		a.r.trip.Unlock()
+		return
+	}
+}
+
+// isHome notes that a process runs at home again.
+func (n *Node) isHome(a *away, cause string) {
+	n.mu.Lock()
+	if a.r.away == a {
+		a.r.away = nil
+		a.r.lastHome = time.Now()
+		a.r.left[a.where] = time.Now()
+		if cause == causeComeHome {
+			if a.r.lockFor == 0 || time.Since(a.r.lockedUntil) > a.r.lockFor*4 {
+				a.r.lockFor = lockFirst
+			} else {
+				a.r.lockFor = min(2*a.r.lockFor, lockLongest)
+			}
+			a.r.lockedUntil = time.Now().Add(a.r.lockFor)
+		}
+	}
+	n.mu.Unlock()
+	a.end()
+}
+
+// A process that came home for a call it made is not sent away by the balancer for a while: twice as long each time in a row.
+const (
+	lockFirst   = 2 * time.Second
+	lockLongest = 5 * time.Minute
+)
+
+// end closes what belongs to the absence.
+func (a *away) end() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	select {
+	case <-a.ended:
+		return
+	default:
+		close(a.ended)
+	}
+	if a.conn != nil {
+		a.conn.Close()
+	}
+}
+
+// ---- what happens to the shadow goes to the host
+
+type toHost struct {
+	a *away
+	s *ferry.Stream
+}
+
+func (o toHost) send(t wire.Type, w *pack.Writer) {
+	if err := o.s.Send(t, o.a.epoch, w.B); err != nil {
+		o.s.Close()
+	}
+}
+
+// Result implements shadow.Output.
+func (o toHost) Result(tid id.HomePID, seq id.Seq, res homeproxy.Result) {
+	w := &pack.Writer{}
+	w.U32(uint32(tid))
+	w.U64(uint64(seq))
+	w.B = homeproxy.AppendResult(w.B, res)
+	o.send(wire.Result, w)
+}
+
+// Signal implements shadow.Output.
+func (o toHost) Signal(tid id.HomePID, si abi.Siginfo) {
+	w := &pack.Writer{}
+	w.U32(uint32(tid))
+	w.B = append(w.B, si[:]...)
+	o.send(wire.Signal, w)
+}
+
+// Stopped implements shadow.Output.
+func (o toHost) Stopped(yes bool) {
+	w := &pack.Writer{}
+	w.Bool(yes)
+	o.send(wire.Stop, w)
+}
+
+// Ended implements shadow.Output.
+func (o toHost) Ended() {
+	o.send(wire.Kill, &pack.Writer{})
+	go o.a.n.isGone(o.a)
+}
+
+// isGone forgets a process that has ended.
+func (n *Node) isGone(a *away) {
+	n.mu.Lock()
+	if a.r.away == a {
+		a.r.away = nil
+		delete(n.records, a.r.id)
+	}
+	n.mu.Unlock()
+	a.end()
+	a.sh.Close()
+	a.region.Close()
+}
+
+// onService serves a host that has a guest of ours.
+func (n *Node) onService(c transport.Conn) {
+	defer c.Close()
+	s := ferry.NewStream(c)
+	if err := s.Hello(); err != nil {
+		return
+	}
+	f, err := s.Expect(wire.Attach, 10*time.Second)
+	if err != nil {
+		return
+	}
+	r := pack.NewReader(f.Payload)
+	p := id.Process{Home: n.name, PID: id.HomePID(r.U32()), Start: r.U64()}
+	n.mu.Lock()
+	var a *away
+	if rec := n.records[p]; rec != nil {
+		a = rec.away
+	}
+	n.mu.Unlock()
+	if r.Err() != nil || a == nil || a.epoch != f.Epoch || a.where != c.Peer() {
+		n.log.Warn("a guest that does not belong to a process of this home", "process", p, "epoch", f.Epoch, "host", c.Peer())
+		_ = s.Send(wire.Kill, f.Epoch, nil)
+		return
+	}
+	a.serve(s)
+}
+
+// serve answers one connection of the host until it ends.
+func (a *away) serve(s *ferry.Stream) {
+	a.mu.Lock()
+	if a.conn != nil {
+		a.conn.Close()
+	}
+	a.conn = s
+	a.seen++
+	sh := a.sh
+	a.mu.Unlock()
+	a.arrived()
+	out := toHost{a, s}
+	if err := s.Send(wire.Attached, a.epoch, nil); err != nil {
+		return
+	}
+	out.Stopped(sh.IsStopped())
+	sh.Connect(out)
+	defer func() {
+		a.mu.Lock()
+		if a.conn == s {
+			a.conn = nil
+			a.sh.Connect(nil)
+		}
+		a.mu.Unlock()
+	}()
+	for {
+		f, err := s.Recv(0)
+		if err != nil {
+			return
+		}
+		if f.Epoch != a.epoch {
+			continue
+		}
+		if err := a.handle(s, f); err != nil {
+			a.n.log.Warn("a frame from a guest's host was not understood", "process", a.r.id, "host", a.where, "err", err)
+			return
+		}
+	}
+}
+
+func (a *away) shadow() *shadow.Shadow {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.sh
+}
+
+func (a *away) handle(s *ferry.Stream, f wire.Frame) error {
+	r := pack.NewReader(f.Payload)
+	switch f.Type {
+	case wire.Call:
+		tid, seq, restart := id.HomePID(r.U32()), id.Seq(r.U64()), r.Bool()
+		if r.Err() != nil {
+			return r.Err()
+		}
+		req, err := homeproxy.ParseRequest(r.Rest())
+		if err != nil {
+			return err
+		}
+		if err := a.shadow().Call(tid, seq, req, restart); err != nil {
+			a.n.log.Warn("a call that the shadow cannot make", "process", a.r.id, "err", err)
+			toHost{a, s}.Result(tid, seq, homeproxy.Result{Ret: -int64(kern.ENOSYS)})
+		}
+	case wire.Cancel:
+		tid, seq := id.HomePID(r.U32()), id.Seq(r.U64())
+		sh := a.shadow()
+		go func() {
+			if err := sh.Cancel(tid, seq); err != nil {
+				a.n.log.Warn("a call could not be cancelled", "process", a.r.id, "thread", tid, "err", err)
+			}
+		}()
+	case wire.Lease:
+		at := r.U64()
+		atomic.StoreUint64(&a.region.Header().LeaseEnd, uint64(kern.Now(kern.ClockBoottime)+int64(a.n.env.Lease+migrator.Margin)))
+		w := &pack.Writer{}
+		w.U64(at)
+		w.U64(uint64(a.n.env.Lease))
+		return s.Send(wire.Grant, a.epoch, w.B)
+	case wire.Usage:
+		a.mu.Lock()
+		a.cpu = time.Duration(r.U64())
+		a.mu.Unlock()
+	case wire.Died:
+		status := int(r.U32())
+		go a.die(status)
+	}
+	return r.Err()
+}
+
+// die lets the process end at home as its guest has ended: of the same signal, or with the same status.
+func (a *away) die(status int) {
+	sig := status & 0x7f
+	pid := int(a.r.id.PID)
+	a.n.log.Info("a guest has ended", "process", a.r.id, "status", fmt.Sprintf("%#x", status))
+	err := tracer.Run(func() error {
+		p, err := tracer.Open(pid, a.n.code)
+		if err != nil {
+			return err
+		}
+		defer p.Close()
+		if err := thaw.Hold(p, a.region); err != nil {
+			return err
+		}
+		l := p.Leader()
+		if sig == 0 || l == nil {
+			if l != nil {
+				_, err = l.Call(abi.SysExitGroup, uint64(status>>8&0xff))
+			}
+			return err
+		}
+		// The memory is not here: a core file would show nothing of the program.
+		if err := kern.SetLimit(pid, kern.LimitCore, [2]uint64{0, 0}); err != nil {
+			return err
+		}
+		if sig != abi.SIGKILL {
+			off := stub.ScratchOff
+			abi.SigAction{}.Put(a.region.B[off:])
+			if _, err := l.MustBatch("rt_sigaction", []stub.Call{tracer.NewCall(abi.SysRtSigaction, uint64(sig), uint64(a.region.Addr(off)), 0, 8)}); err != nil {
+				return err
+			}
+		}
+		for _, t := range p.Held() {
+			t.Mask = 0
+		}
+		if err := p.ReleaseAll(); err != nil {
+			return err
+		}
+		return kern.Kill(pid, sig)
+	})
+	if err != nil && !errors.Is(err, tracer.ErrGone) {
+		a.n.log.Error("a process could not be ended as its guest was; it is killed", "process", a.r.id, "err", err)
+		_ = kern.Kill(pid, abi.SIGKILL)
+	}
+}
+
+// ---- coming home
+
+// welcome takes a guest back.
+func (n *Node) welcome(from id.Node, s *ferry.Stream, offer ferry.Offer) {
+	n.mu.Lock()
+	r := n.records[offer.Process]
+	var a *away
+	if r != nil {
+		a = r.away
+	}
+	n.mu.Unlock()
+	if a == nil || a.where != from || offer.Epoch != a.epoch+1 {
+		n.log.Warn("a process that is not away from here wants to come home", "process", offer.Process, "from", from)
+		_ = s.Send(wire.Refuse, offer.Epoch, nil)
+		return
+	}
+	if !r.trip.TryLock() {
+		_ = s.Send(wire.Refuse, offer.Epoch, nil)
+		return
+	}
+	defer r.trip.Unlock()
+	n.setMoving(r, true)
+	defer n.setMoving(r, false)
+	a.mu.Lock()
+	seen := a.seen
+	a.mu.Unlock()
+	f, stats, err := ferry.Welcome(&n.env, s, ferry.Returning{
+		Offer: offer, Region: a.region,
+		Quiet: func() error {
+			a.mu.Lock()
+			sh := a.sh
+			a.mu.Unlock()
+			sh.Close()
+			return nil
+		},
+		Resume: func() { a.reopen() },
+		Seen: func() bool {
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			return a.seen != seen
+		},
+	})
+	m := api.Move{PID: r.id.PID, Home: n.name, From: from, To: n.name, Cause: offer.Cause, Strategy: stats.Strategy, Epoch: offer.Epoch,
+		FreezeMS: ms(stats.Freeze), TotalMS: ms(stats.Total), Bytes: stats.Bytes, Rounds: stats.Rounds, Result: api.ResultMoved}
+	if f == nil {
+		m.Result, m.Error = api.ResultFailed, err.Error()
+		n.log.Warn("a homecoming was given up; the guest goes on where it is", "process", r.id, "from", from, "err", err)
+		n.moved(r, m, "home", stats)
+		return
+	}
+	if err != nil {
+		n.log.Error("a process is home, but not all went well", "process", r.id, "err", err)
+	}
+	n.mu.Lock()
+	r.epoch = offer.Epoch
+	n.mu.Unlock()
+	n.moved(r, m, "home", stats)
+	n.isHome(a, offer.Cause)
+	n.log.Info("came home", "process", r.id, "from", from, "cause", offer.Cause, "freeze", stats.Freeze, "bytes", stats.Bytes)
+}
+
+// reopen takes charge of the shadow again after a homecoming that was given up.
+func (a *away) reopen() {
+	sh, err := shadow.Open(int(a.r.id.PID), a.region, a.family, a.n.log)
+	if err != nil {
+		a.n.log.Error("the shadow cannot be served any more", "process", a.r.id, "err", err)
+		return
+	}
+	sh.OnCall = a.n.met.Call
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.sh = sh
+	if a.conn != nil {
+		sh.Connect(toHost{a, a.conn})
+	}
+}
+
+// recall asks the host to send a process home, and waits until it is.
+func (n *Node) recall(ctx context.Context, r *record, cause string) error {
+	n.mu.Lock()
+	a := r.away
+	n.mu.Unlock()
+	if a == nil {
+		return nil
+	}
+	for ask := time.Duration(0); ; {
+		a.mu.Lock()
+		s := a.conn
+		a.mu.Unlock()
+		if s != nil {
+			w := &pack.Writer{}
+			w.String(cause)
+			_ = s.Send(wire.Recall, a.epoch, w.B)
+			ask = 3 * time.Second
+		} else {
+			ask = 200 * time.Millisecond
+		}
+		select {
+		case <-a.ended:
+			return nil
+		case <-ctx.Done():
+			return fmt.Errorf("%v is still on %s: %w", r.id, a.where, context.Cause(ctx))
+		case <-time.After(ask):
+		}
+	}
+}
+
+func (n *Node) setMoving(r *record, yes bool) {
+	n.mu.Lock()
+	r.moving = yes
+	n.mu.Unlock()
+}
+
+func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+var _ = freeze.Recorded

@@ -1,0 +1,429 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"mosix/balancer"
+	"mosix/homeproxy"
+	"mosix/homeproxy/guest"
+	"mosix/internal/abi"
+	"mosix/internal/id"
+	"mosix/internal/image"
+	"mosix/internal/kern"
+	"mosix/internal/pack"
+	"mosix/internal/transport"
+	"mosix/internal/wire"
+	"mosix/migrator"
+	"mosix/migrator/ferry"
+	"mosix/migrator/freeze"
+	"mosix/node/api"
+	"mosix/node/metrics"
+)
+
+// tenant is a guest of this node.
+type tenant struct {
+	n       *Node
+	g       *guest.Guest
+	uid     uint32
+	command string
+	before  time.Duration // CPU time that it had used when it came
+	came    time.Time
+	trip    sync.Mutex // held on the way home
+
+	mu     sync.Mutex
+	conn   *ferry.Stream
+	doomed bool // committed to home: no lease is asked for any more
+	done   chan struct{}
+	once   sync.Once
+}
+
+// receive takes a guest.
+func (n *Node) receive(from id.Node, s *ferry.Stream, offer ferry.Offer) {
+	t0 := time.Now()
+	if offer.Process.Home != from {
+		_ = s.Send(wire.Refuse, offer.Epoch, nil)
+		return
+	}
+	var t *tenant
+	err := ferry.Receive(&n.env, s, offer, n.conf.Cgroup, n.admit(from), func(a *ferry.Arrived) {
+		t = n.newTenant(a)
+	})
+	v := metrics.Move{Direction: metrics.In, Cause: offer.Cause, Total: time.Since(t0), Result: api.ResultMoved, Bytes: s.Sent}
+	if err != nil {
+		v.Result = api.ResultFailed
+		n.log.Warn("a guest did not arrive", "process", offer.Process, "from", from, "err", err)
+		if t != nil {
+			t.forget()
+		}
+	} else if t == nil {
+		v.Result = api.ResultRefused
+	}
+	n.met.MoveDone(v)
+}
+
+// newTenant takes charge of a guest that is about to run.
+func (n *Node) newTenant(a *ferry.Arrived) *tenant {
+	t := &tenant{n: n, uid: a.Offer.UID, command: a.Offer.Command, before: time.Duration(a.Offer.CPUTime), came: time.Now(), done: make(chan struct{})}
+	g, err := guest.New(guest.Options{Process: a.Offer.Process, Epoch: a.Offer.Epoch, PID: a.PID, Keeper: a.Guest.Region(), KeeperID: a.Guest.KeeperPID(),
+		Region: a.Guest.P.Region, Listener: a.Guest.Listener, Uffd: a.Guest.Uffd, Kept: a.Kept, Cgroups: a.Guest.Cgroups, Clocks: a.Guest.Plan.Clocks,
+		Restarts: a.Restarts, Link: t, Log: n.log, Code: n.code})
+	if err != nil {
+		n.log.Error("a guest cannot be served", "process", a.Offer.Process, "err", err)
+		a.Guest.Discard()
+		return nil
+	}
+	t.take(g)
+	n.goes(a.Guest.Reap)
+	return t
+}
+
+// take begins the service of a guest.
+func (t *tenant) take(g *guest.Guest) {
+	t.g = g
+	g.OnComeHome = t.n.met.ComeHome
+	t.n.mu.Lock()
+	t.n.guests[g.Process] = t
+	t.n.mu.Unlock()
+	g.Serve()
+	t.n.goes(t.serve)
+}
+
+// forget ends everything about a guest that is no more.
+func (t *tenant) forget() {
+	t.once.Do(func() {
+		close(t.done)
+		t.n.mu.Lock()
+		if t.n.guests[t.g.Process] == t {
+			delete(t.n.guests, t.g.Process)
+		}
+		t.n.mu.Unlock()
+		t.mu.Lock()
+		if t.conn != nil {
+			t.conn.Close()
+		}
+		t.mu.Unlock()
+		t.g.Kill()
+		t.g.Stop()
+		t.g.Close()
+	})
+}
+
+// serve keeps the connection with home, for as long as the guest lives.
+func (t *tenant) serve() {
+	for wait := 20 * time.Millisecond; ; wait = min(2*wait, 300*time.Millisecond) {
+		select {
+		case <-t.done:
+			return
+		case <-t.n.ctx.Done():
+			t.g.Stop()
+			return
+		default:
+		}
+		began := time.Now()
+		if err := t.attach(); err != nil {
+			t.n.log.Debug("home is out of reach", "process", t.g.Process, "err", err)
+		}
+		if time.Since(began) > time.Second {
+			wait = 20 * time.Millisecond
+		}
+		select {
+		case <-t.done:
+			return
+		case <-t.n.ctx.Done():
+			t.g.Stop()
+			return
+		case <-time.After(wait):
+		}
+	}
+}
+
+// attach connects, and serves until the connection ends.
+func (t *tenant) attach() error {
+	t.mu.Lock()
+	doomed := t.doomed
+	t.mu.Unlock()
+	if doomed {
+		return errors.New("the guest was given back")
+	}
+	s, err := t.n.dial(t.n.ctx, t.g.Process.Home, transport.ProtoService)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	if err := s.Hello(); err != nil {
+		return err
+	}
+	w := &pack.Writer{}
+	w.U32(uint32(t.g.Process.PID))
+	w.U64(t.g.Process.Start)
+	if err := s.Send(wire.Attach, t.g.Epoch, w.B); err != nil {
+		return err
+	}
+	f, err := s.Recv(10 * time.Second)
+	if err != nil {
+		return err
+	}
+	if f.Type == wire.Kill {
+		t.n.log.Warn("home does not know this guest (any more): it is ended", "process", t.g.Process, "epoch", t.g.Epoch)
+		go t.forget()
+		return nil
+	}
+	if f.Type != wire.Attached {
+		return fmt.Errorf("home answered with a frame of type %d", f.Type)
+	}
+	t.mu.Lock()
+	t.conn = s
+	t.mu.Unlock()
+	defer func() {
+		t.mu.Lock()
+		t.conn = nil
+		t.mu.Unlock()
+	}()
+	t.g.Resend()
+	stop := make(chan struct{})
+	defer close(stop)
+	go t.renew(s, stop)
+	for {
+		f, err := s.Recv(0)
+		if err != nil {
+			return err
+		}
+		if f.Epoch == t.g.Epoch {
+			if err := t.handle(f); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// renew asks for the lease, at once and again and again.
+func (t *tenant) renew(s *ferry.Stream, stop chan struct{}) {
+	tick := time.NewTicker(max(min(t.n.env.Lease/4, 2*time.Second), 50*time.Millisecond))
+	defer tick.Stop()
+	for {
+		w := &pack.Writer{}
+		w.U64(uint64(kern.Now(kern.ClockBoottime)))
+		if err := s.Send(wire.Lease, t.g.Epoch, w.B); err != nil {
+			s.Close()
+			return
+		}
+		u := &pack.Writer{}
+		u.U64(uint64(t.cpu()))
+		_ = s.Send(wire.Usage, t.g.Epoch, u.B)
+		select {
+		case <-stop:
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+func (t *tenant) handle(f wire.Frame) error {
+	r := pack.NewReader(f.Payload)
+	switch f.Type {
+	case wire.Result:
+		tid, seq := id.HomePID(r.U32()), id.Seq(r.U64())
+		if r.Err() != nil {
+			return r.Err()
+		}
+		res, err := homeproxy.ParseResult(r.Rest())
+		if err != nil {
+			return err
+		}
+		t.g.Result(tid, seq, res)
+	case wire.Signal:
+		tid := id.HomePID(r.U32())
+		var si abi.Siginfo
+		if copy(si[:], r.Rest()) == len(si) {
+			t.g.Signal(tid, si)
+		}
+	case wire.Stop:
+		t.g.StopGuest(r.Bool())
+	case wire.Grant:
+		at, d := r.U64(), r.U64()
+		t.mu.Lock()
+		if !t.doomed && !t.g.Leaving() {
+			atomic.StoreUint64(&t.g.Keeper.Keeper().Deadline, at+d)
+		}
+		t.mu.Unlock()
+	case wire.Recall:
+		cause := r.String()
+		go func() {
+			if err := t.n.sendHome(t, cause); err != nil {
+				t.n.log.Warn("a guest that was called home stays", "process", t.g.Process, "err", err)
+			}
+		}()
+	case wire.Kill:
+		go t.forget()
+	}
+	return r.Err()
+}
+
+// cpu is the CPU time that the guest has used in all.
+func (t *tenant) cpu() time.Duration {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", t.g.PID))
+	if err != nil {
+		return t.before
+	}
+	return t.before + freeze.CPUTime(b)
+}
+
+// ---- guest.Link
+
+func (t *tenant) send(typ wire.Type, w *pack.Writer) {
+	t.mu.Lock()
+	s := t.conn
+	t.mu.Unlock()
+	if s == nil {
+		return // Resend repeats it
+	}
+	if err := s.Send(typ, t.g.Epoch, w.B); err != nil {
+		s.Close()
+	}
+}
+
+// Call implements guest.Link.
+func (t *tenant) Call(tid id.HomePID, seq id.Seq, req homeproxy.Request, restart bool) {
+	w := &pack.Writer{B: make([]byte, 0, 256)}
+	w.U32(uint32(tid))
+	w.U64(uint64(seq))
+	w.Bool(restart)
+	w.B = homeproxy.AppendRequest(w.B, req)
+	t.send(wire.Call, w)
+}
+
+// Cancel implements guest.Link.
+func (t *tenant) Cancel(tid id.HomePID, seq id.Seq) {
+	w := &pack.Writer{}
+	w.U32(uint32(tid))
+	w.U64(uint64(seq))
+	t.send(wire.Cancel, w)
+}
+
+// Died implements guest.Link: home is told until it knows.
+func (t *tenant) Died(status int) {
+	go func() {
+		for {
+			w := &pack.Writer{}
+			w.U32(uint32(status))
+			t.send(wire.Died, w)
+			select {
+			case <-t.done:
+				return
+			case <-t.n.ctx.Done():
+				return
+			case <-time.After(300 * time.Millisecond):
+			}
+		}
+	}()
+}
+
+// WantHome implements guest.Link.
+func (t *tenant) WantHome(call string) {
+	t.n.log.Debug("a guest goes home for a call", "process", t.g.Process, "call", call)
+	go func() {
+		for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
+			err := t.n.sendHome(t, causeComeHome)
+			if err == nil {
+				return
+			}
+			t.n.log.Warn("a guest cannot go home yet; its call waits", "process", t.g.Process, "call", call, "err", err)
+			select {
+			case <-t.done:
+				return
+			case <-t.n.ctx.Done():
+				return
+			case <-time.After(wait):
+			}
+		}
+	}()
+}
+
+// sendHome brings a guest home. It is no error when the guest has ended or gone meanwhile.
+func (n *Node) sendHome(t *tenant, cause string) error {
+	if !t.trip.TryLock() {
+		return nil // it is on its way
+	}
+	defer t.trip.Unlock()
+	select {
+	case <-t.done:
+		return nil
+	default:
+	}
+	s, err := n.dial(context.Background(), t.g.Process.Home, transport.ProtoMove)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	offer := ferry.Offer{Process: t.g.Process, Epoch: t.g.Epoch + 1, Homeward: true, UID: t.uid, Command: t.command, Cause: cause}
+	out, err := ferry.SendHome(&n.env, s, t.g, offer, func() bool {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		return t.conn == nil
+	})
+	v := metrics.Move{Direction: metrics.Back, Cause: cause, Result: api.ResultMoved, Freeze: out.Stats.Freeze, Total: out.Stats.Total, Bytes: out.Stats.Bytes, Rounds: out.Stats.Rounds}
+	switch out.State {
+	case migrator.Gone:
+		err = nil
+		t.forget()
+	case migrator.Committed:
+		t.mu.Lock()
+		t.doomed = true
+		if t.conn != nil {
+			t.conn.Close()
+		}
+		t.mu.Unlock()
+		n.log.Warn("a guest was given back and the answer lost; its lease ends it", "process", t.g.Process, "err", err)
+		v.Result, err = api.ResultFailed, nil
+		n.goes(func() {
+			select {
+			case <-n.ctx.Done():
+			case <-time.After(n.env.MoveLease + migrator.Margin):
+				t.forget()
+			}
+		})
+	default:
+		v.Result = api.ResultFailed
+	}
+	n.met.MoveDone(v)
+	return err
+}
+
+// admit decides about guests.
+func (n *Node) admit(from id.Node) ferry.Admit {
+	return func(o ferry.Offer) (image.Refusals, func(bool)) {
+		n.mu.Lock()
+		closing := n.closing
+		here := n.guests[o.Process] != nil
+		n.mu.Unlock()
+		var rs image.Refusals
+		switch {
+		case closing:
+			rs = append(rs, image.Refusal{What: "shutting-down", Why: string(n.name) + " is shutting down and takes no guests."})
+		case here:
+			rs = append(rs, image.Refusal{What: "still-here", Why: "An earlier copy of this process has not ended yet on " + string(n.name) + "; try again in a moment."})
+		}
+		if o.VDSO != "" && o.VDSO != n.target.VDSOBuildID {
+			rs = append(rs, image.Refusal{What: "vdso", Why: "The kernels of the two nodes have different vDSOs: programs hold addresses in it.", Evidence: o.VDSO + " against " + n.target.VDSOBuildID})
+		}
+		if int(o.Process.PID) >= n.target.PIDMax {
+			rs = append(rs, image.Refusal{What: "pid-max", Why: fmt.Sprintf("The process number is above what %s can give.", n.name), Evidence: fmt.Sprintf("kernel.pid_max = %d", n.target.PIDMax)})
+		}
+		if len(rs) > 0 {
+			return rs, nil
+		}
+		ok, why := n.balance.accept(from, o)
+		if !ok {
+			return image.Refusals{{What: "target-refuses", Why: string(n.name) + " does not take it: " + why}}, nil
+		}
+		return nil, func(arrived bool) { n.balance.landed(o, arrived) }
+	}
+}
+
+var _ = balancer.Offer{}

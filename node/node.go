@@ -1,0 +1,273 @@
+// Package node is the agent: it introduces the brains to the world and to each other, owns the goroutines, and turns decisions
+// into trips. Its one invariant: what it knows of a process that is away, or of a guest, can be learnt again from the
+// process itself; nothing that a crash loses is needed to go on.
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"mosix/gossip"
+	"mosix/gossip/peer"
+	"mosix/internal/config"
+	"mosix/internal/fault"
+	"mosix/internal/id"
+	"mosix/internal/identity"
+	"mosix/internal/procfs"
+	"mosix/internal/stub"
+	"mosix/internal/transport"
+	"mosix/migrator/eligible"
+	"mosix/migrator/ferry"
+	"mosix/node/control"
+	"mosix/node/metrics"
+	"mosix/node/sampler"
+)
+
+// Node is a running agent.
+type Node struct {
+	conf   config.Config
+	log    *slog.Logger
+	ident  *identity.Identity
+	name   id.Node
+	code   *stub.Code
+	net    *transport.Net
+	peer   *peer.Peer
+	met    *metrics.Metrics
+	target *eligible.Target
+	env    ferry.Env
+	ctx    context.Context // ends when the agent does
+	wg     sync.WaitGroup
+
+	mu      sync.Mutex
+	records map[id.Process]*record // of processes whose home this is and that have moved, or are moving
+	guests  map[id.Process]*tenant
+	history []control.Move
+	closing bool
+
+	balance balance
+}
+
+// Run is the agent's life: it returns when ctx ends and everything was brought to where it belongs.
+func Run(ctx context.Context, conf config.Config, log *slog.Logger) error {
+	n := &Node{conf: conf, log: log, code: stub.Load(), records: map[id.Process]*record{}, guests: map[id.Process]*tenant{}}
+	life, end := context.WithCancel(context.Background())
+	defer end()
+	n.ctx = life
+	if conf.FaultsFile != "" {
+		if err := fault.Arm(conf.FaultsFile); err != nil {
+			return err
+		}
+	}
+	if err := n.open(); err != nil {
+		return err
+	}
+	defer n.net.Close()
+	if err := n.adopt(); err != nil {
+		return err
+	}
+	if err := n.join(); err != nil {
+		return err
+	}
+	defer n.peer.Close()
+	stopControl, err := n.serveControl()
+	if err != nil {
+		return err
+	}
+	n.goes(n.run)
+	log.Info("ready", "node", n.name, "policy", conf.Policy, "id", n.ident.PeerID())
+	<-ctx.Done()
+	n.shutdown()
+	stopControl()
+	end()
+	n.wg.Wait()
+	return nil
+}
+
+// goes runs f until the agent ends.
+func (n *Node) goes(f func()) {
+	n.wg.Add(1)
+	go func() {
+		defer n.wg.Done()
+		f()
+	}()
+}
+
+// open loads who this node is, and listens for streams.
+func (n *Node) open() error {
+	var err error
+	if n.ident, err = identity.Load(n.conf.StateDir); err != nil {
+		return err
+	}
+	if n.name = n.ident.Name(); n.conf.Name != string(n.name) {
+		return fmt.Errorf("this node is called %q by its configuration and %q by its certificate in %s: change name, or admit the node anew", n.conf.Name, n.name, n.conf.StateDir)
+	}
+	if n.target, err = eligible.LocalTarget(string(n.name)); err != nil {
+		return err
+	}
+	n.env = ferry.Env{Node: n.name, Code: n.code, Log: n.log, MoveLease: time.Duration(n.conf.MoveLease), Lease: time.Duration(n.conf.Lease),
+		Rounds: ferry.MaxRounds, Skew: time.Duration(n.conf.ClockSkew)}
+	n.met = metrics.New(n.snapshot)
+	n.net, err = transport.New(n.ctx, transport.Options{Identity: n.ident, Bind: n.conf.Bind, Port: n.conf.Port, Logger: n.log})
+	if err != nil {
+		return err
+	}
+	n.net.Handle(transport.ProtoMove, n.onMove)
+	n.net.Handle(transport.ProtoService, n.onService)
+	n.net.Handle(transport.ProtoControl, n.onControl)
+	return nil
+}
+
+// join begins to measure and to gossip.
+func (n *Node) join() error {
+	if err := n.balance.open(n); err != nil {
+		return err
+	}
+	p, err := peer.Start(peer.Options{Config: n.conf, Identity: n.ident, Transport: n.net, Rand: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
+		Self: n.balance.entry, Logger: n.log})
+	if err != nil {
+		return err
+	}
+	n.peer = p
+	n.net.SetResolver(p.Resolve)
+	return nil
+}
+
+func (n *Node) serveControl() (func(), error) {
+	l, err := control.Listen(n.conf.ControlSocket())
+	if err != nil {
+		return nil, err
+	}
+	srv := control.NewServer(n, n.log)
+	n.goes(func() {
+		if err := srv.Serve(l); err != nil && n.ctx.Err() == nil {
+			n.log.Error("the control socket has failed", "err", err)
+		}
+	})
+	var stopMetrics context.CancelFunc = func() {}
+	if n.conf.Metrics != "" {
+		var mctx context.Context
+		mctx, stopMetrics = context.WithCancel(context.Background())
+		n.goes(func() {
+			if err := n.met.Serve(mctx, n.conf.Metrics); err != nil && n.ctx.Err() == nil {
+				n.log.Error("metrics cannot be served", "address", n.conf.Metrics, "err", err)
+			}
+		})
+	}
+	return func() {
+		stopMetrics()
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		defer cancel()
+		_ = srv.Shutdown(ctx)
+	}, nil
+}
+
+// dial opens a stream to another node.
+func (n *Node) dial(ctx context.Context, to id.Node, proto string) (*ferry.Stream, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	c, err := n.net.Dial(ctx, to, proto)
+	if err != nil {
+		return nil, fmt.Errorf("connect to %s: %w", to, err)
+	}
+	return ferry.NewStream(c), nil
+}
+
+// shutdown sends guests home and brings this home's processes back, as far as the others can be reached.
+func (n *Node) shutdown() {
+	n.mu.Lock()
+	n.closing = true
+	var ts []*tenant
+	for _, t := range n.guests {
+		ts = append(ts, t)
+	}
+	var rs []*record
+	for _, r := range n.records {
+		if r.away != nil {
+			rs = append(rs, r)
+		}
+	}
+	n.mu.Unlock()
+	var wg sync.WaitGroup
+	for _, t := range ts {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			if err := n.sendHome(t, causeShutdown); err != nil {
+				n.log.Warn("a guest stays behind; its calls wait for the next agent", "process", t.g.Process, "err", err)
+			}
+		}()
+	}
+	for _, r := range rs {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			ctx, cancel := context.WithTimeout(n.ctx, 20*time.Second)
+			defer cancel()
+			if err := n.recall(ctx, r, causeShutdown); err != nil {
+				n.log.Warn("a process stays away; the next agent takes it up again", "process", r.id, "err", err)
+			}
+		}()
+	}
+	wg.Wait()
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	defer cancel()
+	if err := n.peer.Leave(ctx); err != nil {
+		n.log.Debug("leave", "err", err)
+	}
+}
+
+// onMove serves a stream on which a process wants to come.
+func (n *Node) onMove(c transport.Conn) {
+	defer c.Close()
+	s := ferry.NewStream(c)
+	offer, err := ferry.ReadOffer(s)
+	if err != nil {
+		n.log.Warn("a move that did not begin well", "from", c.Peer(), "err", err)
+		return
+	}
+	if offer.Homeward {
+		n.welcome(c.Peer(), s, offer)
+		return
+	}
+	n.receive(c.Peer(), s, offer)
+}
+
+// snapshot is what /metrics shows of the present.
+func (n *Node) snapshot() metrics.Snapshot {
+	s := metrics.Snapshot{Members: map[string]int{}}
+	n.balance.describe(&s)
+	n.mu.Lock()
+	s.Guests = len(n.guests)
+	for _, r := range n.records {
+		if r.away != nil {
+			s.Away++
+		}
+		if time.Now().Before(r.lockedUntil) {
+			s.Locked++
+		}
+	}
+	n.mu.Unlock()
+	if n.peer != nil {
+		for _, m := range n.peer.Members() {
+			s.Members[string(m.State)]++
+		}
+		for _, e := range n.peer.View() {
+			s.Vector = append(s.Vector, metrics.Entry{Node: e.Node, Load: float64(e.UpperMilli) / 1000, Age: e.Age})
+		}
+	}
+	return s
+}
+
+var errClosing = errors.New("this agent is shutting down")
+
+var (
+	_ control.Backend = (*Node)(nil)
+	_                 = gossip.Entry{}
+	_                 = sampler.Snapshot{}
+	_                 = procfs.Default
+)

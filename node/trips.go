@@ -1,0 +1,226 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/user"
+	"strconv"
+	"strings"
+	"time"
+
+	"mosix/internal/id"
+	"mosix/internal/image"
+	"mosix/internal/procfs"
+	"mosix/internal/transport"
+	"mosix/migrator"
+	"mosix/migrator/eligible"
+	"mosix/migrator/ferry"
+	"mosix/migrator/freeze"
+	"mosix/node/api"
+	"mosix/node/control"
+	"mosix/node/metrics"
+)
+
+// order is a move that somebody, or the balancer, wants.
+type order struct {
+	to       id.Node
+	cause    string
+	strategy string
+	asker    eligible.Asker
+	auto     bool
+	load     float64 // of this node, for the target's judgement
+}
+
+// locate gives a process of this home its full name.
+func (n *Node) locate(pid id.HomePID) (id.Process, error) {
+	start, err := freeze.StartTime(int(pid))
+	if err != nil {
+		return id.Process{}, fmt.Errorf("process %d: %w", pid, control.ErrNoProcess)
+	}
+	return id.Process{Home: n.name, PID: pid, Start: start}, nil
+}
+
+// carry moves a process of this home to where o wants it: away, home, or by way of home to another node.
+func (n *Node) carry(ctx context.Context, p id.Process, o order) api.MigrateResult {
+	r := n.record(p)
+	res := api.MigrateResult{PID: p.PID, Home: n.name, From: n.name, To: o.to, Strategy: o.strategy, Result: api.ResultFailed, Refusals: image.Refusals{}}
+	if res.Strategy == "" {
+		res.Strategy = api.Precopy
+	}
+	n.mu.Lock()
+	closing := n.closing
+	if r.away != nil {
+		res.From = r.away.where
+	}
+	n.mu.Unlock()
+	refuse := func(rs ...image.Refusal) api.MigrateResult {
+		res.Result, res.Refusals = api.ResultRefused, rs
+		for _, x := range rs {
+			n.met.Refused(x.What)
+		}
+		n.tidy(r)
+		return res
+	}
+	switch {
+	case closing:
+		return refuse(image.Refusal{What: "shutting-down", Why: "The agent of " + string(n.name) + " is shutting down."})
+	case res.From == o.to:
+		return refuse(image.Refusal{What: "already-there", Why: fmt.Sprintf("The process runs on %s already.", o.to)})
+	case n.isMoving(r):
+		return refuse(image.Refusal{What: "moving", Why: "The process is on its way just now; try again in a moment."})
+	}
+	t0 := time.Now()
+	if res.From != n.name {
+		before := n.lastMove(p)
+		rctx, cancel := context.WithTimeoutCause(ctx, 60*time.Second, errors.New("its host did not send it home within a minute"))
+		err := n.recall(rctx, r, o.cause)
+		cancel()
+		if err != nil {
+			res.Error = err.Error()
+			return res
+		}
+		if m := n.lastMove(p); m != nil && m != before {
+			res.FreezeMS, res.Bytes, res.Rounds, res.Strategy = m.FreezeMS, m.Bytes, m.Rounds, m.Strategy
+		}
+		if o.to == n.name {
+			res.Result, res.TotalMS = api.ResultMoved, ms(time.Since(t0))
+			return res
+		}
+	}
+	if !r.trip.TryLock() {
+		return refuse(image.Refusal{What: "moving", Why: "The process is on its way just now; try again in a moment."})
+	}
+	defer r.trip.Unlock()
+	n.setMoving(r, true)
+	defer n.setMoving(r, false)
+	f, err := eligible.Gather(procfs.Default, int(p.PID), eligible.Options{Thorough: true})
+	if err != nil {
+		res.Error = err.Error()
+		n.tidy(r)
+		return res
+	}
+	rs := eligible.Judge(f, o.asker, nil)
+	if f.Stat.State == 'T' || f.Stat.State == 't' {
+		rs = append(rs, image.Refusal{What: "stopped", Why: "The process is stopped; continue it first (kill -CONT, or fg).", Evidence: "state " + string(rune(f.Stat.State))})
+	}
+	if len(rs) > 0 {
+		return refuse(rs...)
+	}
+	out, err := n.leave(ctx, r, f, o)
+	res.FreezeMS += ms(out.Stats.Freeze)
+	res.TotalMS, res.Rounds = ms(time.Since(t0)), out.Stats.Rounds
+	res.Bytes += out.Stats.Bytes
+	if out.Stats.Strategy != "" {
+		res.Strategy = out.Stats.Strategy
+	}
+	m := api.Move{PID: p.PID, Home: n.name, From: n.name, To: o.to, Cause: o.cause, Strategy: res.Strategy, Epoch: r.epoch, FreezeMS: ms(out.Stats.Freeze),
+		TotalMS: ms(out.Stats.Total), Bytes: out.Stats.Bytes, Rounds: out.Stats.Rounds}
+	var ref *ferry.RefusedError
+	switch {
+	case out.State == migrator.Gone:
+		res.Result = api.ResultMoved
+		m.Epoch++
+	case errors.As(err, &ref):
+		res.Result, res.Refusals = api.ResultRefused, ref.Refusals
+		for _, x := range ref.Refusals {
+			n.met.Refused(x.What)
+		}
+		m.Refusals = ref.Refusals
+		n.tidy(r)
+	default:
+		res.Error, m.Error = err.Error(), err.Error()
+		n.tidy(r)
+	}
+	m.Result = res.Result
+	n.moved(r, m, metrics.Out, out.Stats)
+	return res
+}
+
+// leave sends a process that is at home to another node.
+func (n *Node) leave(ctx context.Context, r *record, f eligible.Facts, o order) (ferry.Outcome, error) {
+	s, err := n.dial(ctx, o.to, transport.ProtoMove)
+	if err != nil {
+		return ferry.Outcome{State: migrator.Stayed}, err
+	}
+	defer s.Close()
+	n.mu.Lock()
+	epoch := r.epoch + 1
+	n.mu.Unlock()
+	offer := ferry.Offer{Process: r.id, Epoch: epoch, UID: f.Status.UID.Real, Command: strings.Join(f.Command, " "), Threads: uint32(len(f.Threads)),
+		Bytes: f.Status.VMRSSBytes, Ready: 1, VDSO: f.VDSOBuildID, Auto: o.auto, Cause: o.cause, Load: o.load, CPUTime: uint64(cpuOf(f.Stat))}
+	offer.CPUs, offer.Speed = n.balance.capacity()
+	if len(offer.Command) > 4096 {
+		offer.Command = offer.Command[:4096]
+	}
+	env := n.env
+	if o.strategy == api.StopAndCopy {
+		env.Rounds = 0
+	}
+	out, err := ferry.Send(&env, s, offer)
+	if out.State == migrator.Stayed {
+		return out, err
+	}
+	a, err2 := n.depart(r, out.Family, out.Region, o.to)
+	if err2 != nil {
+		return out, errors.Join(err, err2)
+	}
+	if out.State == migrator.Gone {
+		a.arrived()
+	}
+	n.log.Info("moved", "process", r.id, "to", o.to, "cause", o.cause, "state", out.State, "freeze", out.Stats.Freeze, "total", out.Stats.Total, "bytes", out.Stats.Bytes)
+	return out, err
+}
+
+func (n *Node) isMoving(r *record) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return r.moving
+}
+
+// tidy forgets the record of a process that has never moved.
+func (n *Node) tidy(r *record) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if r.away == nil && r.moves == 0 {
+		delete(n.records, r.id)
+	}
+}
+
+// moved counts and remembers a move of a process of this home.
+func (n *Node) moved(r *record, m api.Move, direction string, st ferry.Stats) {
+	m.EndedUnixMS = time.Now().UnixMilli()
+	if m.Refusals == nil {
+		m.Refusals = image.Refusals{}
+	}
+	n.met.MoveDone(metrics.Move{Result: m.Result, Direction: direction, Cause: m.Cause, Freeze: st.Freeze, Total: st.Total, Bytes: st.Bytes, Rounds: st.Rounds})
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if m.Result == api.ResultMoved {
+		r.moves++
+		r.lastMoved = time.Now()
+	}
+	n.history = append(n.history, control.Move{UID: r.uid, Move: m})
+	if len(n.history) > 2000 {
+		n.history = append([]control.Move(nil), n.history[1000:]...)
+	}
+}
+
+func (n *Node) lastMove(p id.Process) *control.Move {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for i := len(n.history) - 1; i >= 0; i-- {
+		if n.history[i].PID == p.PID {
+			return &n.history[i]
+		}
+	}
+	return nil
+}
+
+// userName is the name of a user id, or its number.
+func userName(uid uint32) string {
+	if u, err := user.LookupId(strconv.Itoa(int(uid))); err == nil {
+		return u.Username
+	}
+	return strconv.Itoa(int(uid))
+}
