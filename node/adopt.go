@@ -57,7 +57,8 @@ func (n *Node) adopt() error {
 	for _, f := range all {
 		h := f.g.Header()
 		var err error
-		switch h.State {
+		state := h.State
+		switch state {
 		case stub.StatePlanted:
 			err = n.uproot(f)
 		case stub.StateParked:
@@ -69,7 +70,7 @@ func (n *Node) adopt() error {
 			err = n.adoptGuest(f, guests[0])
 		}
 		if err != nil && !errors.Is(err, tracer.ErrGone) {
-			n.log.Error("what an earlier agent left could not be taken up", "pid", f.pid, "state", h.State, "err", err)
+			n.log.Error("what an earlier agent left could not be taken up", "pid", f.pid, "state", state, "err", err)
 		}
 	}
 	return nil

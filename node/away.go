@@ -65,12 +65,12 @@ type away struct {
 	sh     *shadow.Shadow // replaced when a homecoming is given up
 	uid    uint32
 
-	mu      sync.Mutex
-	conn    *ferry.Stream // of the service; nil: out of reach
-	seen    int           // how often the guest has attached
-	cpu     time.Duration // used away, as the host says
-	ended   chan struct{} // closed when it is away no longer
-	closing bool
+	mu    sync.Mutex
+	conn  *ferry.Stream  // of the service; nil: out of reach
+	seen  int            // how often the guest has attached
+	cpu   time.Duration  // used away, as the host says
+	ended chan struct{}  // closed when it is away no longer
+	users sync.WaitGroup // of the region
 }
 
 // record finds or makes the record of a process.
@@ -96,7 +96,8 @@ func (n *Node) depart(r *record, f *image.Family, g *region.Region, where id.Nod
 	n.mu.Lock()
 	r.away, r.epoch, r.uid, r.comm = a, f.Epoch, a.uid, f.Members[0].Command
 	n.mu.Unlock()
-	n.goes(a.keepLease)
+	a.users.Add(1)
+	n.goes(func() { defer a.users.Done(); a.keepLease() })
 	return a, nil
 }
 
@@ -131,7 +132,7 @@ func (a *away) keepLease() {
 			continue
 		}
 		a.mu.Lock()
-		busy := a.conn != nil || a.closing
+		busy := a.conn != nil
 		a.mu.Unlock()
 		if busy {
 			continue
@@ -194,6 +195,24 @@ func (a *away) end() {
 	if a.conn != nil {
 		a.conn.Close()
 	}
+	go func() {
+		a.users.Wait()
+		a.sh.Close()
+		a.region.Close()
+	}()
+}
+
+// use keeps the region mapped until done is called; ok is false when the process is away no longer.
+func (a *away) use() (done func(), ok bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	select {
+	case <-a.ended:
+		return nil, false
+	default:
+		a.users.Add(1)
+		return a.users.Done, true
+	}
 }
 
 // ---- what happens to the shadow goes to the host
@@ -248,8 +267,6 @@ func (n *Node) isGone(a *away) {
 	}
 	n.mu.Unlock()
 	a.end()
-	a.sh.Close()
-	a.region.Close()
 }
 
 // onService serves a host that has a guest of ours.
@@ -281,6 +298,12 @@ func (n *Node) onService(c transport.Conn) {
 
 // serve answers one connection of the host until it ends.
 func (a *away) serve(s *ferry.Stream) {
+	done, ok := a.use()
+	if !ok {
+		_ = s.Send(wire.Kill, a.epoch, nil)
+		return
+	}
+	defer done()
 	a.mu.Lock()
 	if a.conn != nil {
 		a.conn.Close()
@@ -344,7 +367,12 @@ func (a *away) handle(s *ferry.Stream, f wire.Frame) error {
 	case wire.Cancel:
 		tid, seq := id.HomePID(r.U32()), id.Seq(r.U64())
 		sh := a.shadow()
+		done, ok := a.use()
+		if !ok {
+			return nil
+		}
 		go func() {
+			defer done()
 			if err := sh.Cancel(tid, seq); err != nil {
 				a.n.log.Warn("a call could not be cancelled", "process", a.r.id, "thread", tid, "err", err)
 			}
@@ -369,6 +397,11 @@ func (a *away) handle(s *ferry.Stream, f wire.Frame) error {
 
 // die lets the process end at home as its guest has ended: of the same signal, or with the same status.
 func (a *away) die(status int) {
+	done, ok := a.use()
+	if !ok {
+		return
+	}
+	defer done()
 	sig := status & 0x7f
 	pid := int(a.r.id.PID)
 	a.n.log.Info("a guest has ended", "process", a.r.id, "status", fmt.Sprintf("%#x", status))
@@ -389,7 +422,8 @@ func (a *away) die(status int) {
 			return err
 		}
 		// The memory is not here: a core file would show nothing of the program.
-		if err := kern.SetLimit(pid, kern.LimitCore, [2]uint64{0, 0}); err != nil {
+		clear(a.region.Scratch()[:16])
+		if _, err := l.MustCall("prlimit", abi.SysPrlimit, 0, kern.LimitCore, uint64(a.region.Addr(stub.ScratchOff)), 0); err != nil {
 			return err
 		}
 		if sig != abi.SIGKILL {
@@ -434,6 +468,12 @@ func (n *Node) welcome(from id.Node, s *ferry.Stream, offer ferry.Offer) {
 		return
 	}
 	defer r.trip.Unlock()
+	done, ok := a.use()
+	if !ok {
+		_ = s.Send(wire.Refuse, offer.Epoch, nil)
+		return
+	}
+	defer done()
 	n.setMoving(r, true)
 	defer n.setMoving(r, false)
 	a.mu.Lock()

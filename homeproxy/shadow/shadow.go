@@ -112,6 +112,9 @@ func Open(pid int, g *region.Region, f *image.Family, log *slog.Logger) (*Shadow
 func (s *Shadow) Connect(out Output) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.closed {
+		return
+	}
 	s.out = out
 	if out != nil && s.ended {
 		out.Ended()

@@ -224,6 +224,7 @@ const (
 	SysGetRobustList   = 274
 	SysEpollPwait      = 281
 	SysRtTgsigqueue    = 297
+	SysPrlimit         = 302
 	SysSeccomp         = 317
 	SysMemfdCreate     = 319
 	SysUserfaultfd     = 323

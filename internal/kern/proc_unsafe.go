@@ -178,18 +178,6 @@ func PollIn(f *os.File, d time.Duration) (in, hup bool) {
 	return p[0].Revents&unix.POLLIN != 0, p[0].Revents&(unix.POLLHUP|unix.POLLERR|unix.POLLNVAL) != 0
 }
 
-// Limit reads a resource limit of a process: soft and hard.
-func Limit(pid, what int) ([2]uint64, error) {
-	var l unix.Rlimit
-	err := unix.Prlimit(pid, what, nil, &l)
-	return [2]uint64{l.Cur, l.Max}, err
-}
-
-// SetLimit sets one.
-func SetLimit(pid, what int, l [2]uint64) error {
-	return unix.Prlimit(pid, what, &unix.Rlimit{Cur: l[0], Max: l[1]}, nil)
-}
-
 // Resource limits that concern memory: a guest has its home's.
 const (
 	LimitData    = unix.RLIMIT_DATA

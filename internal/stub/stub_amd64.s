@@ -32,7 +32,7 @@ start:
 
 	MARK(2) // one call, everything in registers
 	SYSCALL
-	INT $3
+	BYTE $0xCC
 
 	MARK(3) // a batch: R15 = first Call, R14 = how many
 batch:
@@ -51,7 +51,7 @@ batch:
 	DECQ  R14
 	JMP   batch
 batchend:
-	INT $3
+	BYTE $0xCC
 	MARK(4)
 
 	MARK(5) // the shadow's loop: R15 = slot, RSP = top of the slot's stack
@@ -191,7 +191,7 @@ room:
 	MARK(10) // restorer
 	MOVL $SYS_rt_sigreturn, AX
 	SYSCALL
-	INT $3
+	BYTE $0xCC
 
 	MARK(11) // the keeper: R15 = Keeper
 keeper:
@@ -240,7 +240,7 @@ expired:
 	MOVL $SYS_exit_group, AX
 	MOVL $99, DI
 	SYSCALL
-	INT  $3
+	BYTE $0xCC
 
 	// The guest's clocks, entered from its vDSO with RAX = the entry's own address. The region begins at a multiple of 1 MiB, so
 	// that this is enough to find the header. Realtime is the guest's monotonic clock, which is home's, plus home's difference.

@@ -209,7 +209,7 @@ func (p *Process) Plant(t *Thread, base mem.Addr, slots int) error {
 	return nil
 }
 
-// Uproot takes the region out of the process again.
+// Uproot takes the region out of the process again. The agent's own mapping stays until Region.Close.
 func (p *Process) Uproot(t *Thread) error {
 	g := p.Region
 	if g == nil {
@@ -221,7 +221,6 @@ func (p *Process) Uproot(t *Thread) error {
 		return err
 	}
 	_, err := t.MustCall("munmap", abi.SysMunmap, uint64(g.Base), uint64(len(g.B)))
-	g.Close()
 	return err
 }
 

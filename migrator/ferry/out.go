@@ -11,6 +11,7 @@ import (
 	"mosix/internal/image"
 	"mosix/internal/kern"
 	"mosix/internal/pack"
+	"mosix/internal/procfs"
 	"mosix/internal/region"
 	"mosix/internal/stub"
 	"mosix/internal/tracer"
@@ -228,7 +229,10 @@ func (m *source) giveUp(p *tracer.Process, cause error) error {
 	case migrator.Release:
 		return errors.Join(cause, m.release(p))
 	case migrator.Unpark:
-		return errors.Join(cause, Unpark(p.PID, p.Region, m.env.Code))
+		g := p.Region
+		err := Unpark(p.PID, g, m.env.Code)
+		g.Close()
+		return errors.Join(cause, err)
 	}
 	return cause
 }
@@ -249,7 +253,9 @@ func (m *source) release(p *tracer.Process) error {
 		}
 		freeze.Mend(p)
 	}
+	g := p.Region
 	err := p.Uproot(l)
+	g.Close()
 	if err2 := p.ReleaseAll(); err == nil {
 		err = err2
 	}
@@ -303,10 +309,12 @@ func (m *source) prepare(p *tracer.Process) error {
 		set[id.HomePID(t)] = t
 	}
 	plan.TIDs = thaw.SortedTIDs(set, m.offer.Process.PID)
-	for i := range plan.Limits {
-		if plan.Limits[i], err = kern.Limit(p.PID, i); err != nil {
-			return fmt.Errorf("read the resource limits of %d: %w", p.PID, err)
-		}
+	limits, err := procfs.Default.Limits(p.PID)
+	if err != nil {
+		return fmt.Errorf("read the resource limits of %d: %w", p.PID, err)
+	}
+	for i, l := range limits {
+		plan.Limits[i] = [2]uint64{l.Soft, l.Hard}
 	}
 	if err := m.s.Send(wire.Prepare, m.offer.Epoch, encodePlan(plan)); err != nil {
 		return err

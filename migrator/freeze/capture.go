@@ -16,6 +16,7 @@ import (
 	"mosix/internal/image"
 	"mosix/internal/kern"
 	"mosix/internal/mem"
+	"mosix/internal/procfs"
 	"mosix/internal/stub"
 	"mosix/internal/tracer"
 )
@@ -109,8 +110,10 @@ func describe(pid int, m *image.Process) error {
 	m.Comm = strings.TrimSuffix(string(comm), "\n")
 	cmd, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 	m.Command = strings.TrimSpace(strings.ReplaceAll(string(cmd[:min(len(cmd), 4096)]), "\x00", " "))
-	for i := range m.Limits {
-		m.Limits[i], _ = kern.Limit(pid, i)
+	if limits, err := procfs.Default.Limits(pid); err == nil {
+		for i, l := range limits {
+			m.Limits[i] = [2]uint64{l.Soft, l.Hard}
+		}
 	}
 	var st os.FileInfo
 	if st, err = os.Stat(fmt.Sprintf("/proc/%d", pid)); err == nil {

@@ -15,6 +15,7 @@ import (
 	"mosix/internal/keeper"
 	"mosix/internal/kern"
 	"mosix/internal/mem"
+	"mosix/internal/procfs"
 	"mosix/internal/region"
 	"mosix/internal/stub"
 	"mosix/internal/tracer"
@@ -208,10 +209,8 @@ func (g *Guest) empty(pid int, code *stub.Code) error {
 		}
 	}
 	p.SetSyscall(0)
-	for _, what := range []int{kern.LimitData, kern.LimitStack, kern.LimitMemlock, kern.LimitAS} {
-		if err := kern.SetLimit(pid, what, g.Plan.Limits[what]); err != nil {
-			return fmt.Errorf("set resource limit %d of the guest: %w", what, err)
-		}
+	if err := g.limit(l); err != nil {
+		return err
 	}
 	for _, tid := range g.Plan.TIDs {
 		if tid != g.Plan.Process.PID {
@@ -221,6 +220,24 @@ func (g *Guest) empty(pid int, code *stub.Code) error {
 		}
 	}
 	return nil
+}
+
+// limit gives the guest home's limits of memory, as far as this node's own allow.
+func (g *Guest) limit(l *tracer.Thread) error {
+	have, err := procfs.Default.Limits(g.P.PID)
+	if err != nil {
+		return err
+	}
+	at, b := scratchAt(g.P, 0)
+	var calls []stub.Call
+	for i, what := range []int{kern.LimitData, kern.LimitStack, kern.LimitMemlock, kern.LimitAS} {
+		hard := min(g.Plan.Limits[what][1], have[what].Hard)
+		putU64(b[16*i:], min(g.Plan.Limits[what][0], hard))
+		putU64(b[16*i+8:], hard)
+		calls = append(calls, tracer.NewCall(abi.SysPrlimit, 0, uint64(what), at+uint64(16*i), 0))
+	}
+	_, err = l.MustBatch("resource limits", calls)
+	return err
 }
 
 func (g *Guest) addThread(tid id.HomePID) error {
