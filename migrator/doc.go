@@ -4,7 +4,7 @@
 // The source (home when a process leaves, the host when it returns):
 //
 //	Offered → Preparing → Copying → Frozen → Finishing → Parked → Committed → Gone
-//	   └──────────┴──────────┴─────────┴──────────┴─────────┴──→ Stayed
+//	   └─────────┴───────────┴─────────┴────────┴───────────┴────────┴──→ Stayed
 //
 // The target:
 //

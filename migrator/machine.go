@@ -134,15 +134,15 @@ func NewTarget(lease time.Duration) *End {
 
 // On says what to do about ev at the time now, on any clock that does not stand still.
 func (e *End) On(ev Event, now time.Duration) (Action, error) {
-	if ev == BeReady {
-		e.ready = now
-	}
 	if ev == DoCommit && e.State == Complete && now-e.ready >= e.lease {
 		ev = LeaseEnd
 	}
 	r, ok := e.rules[key{e.State, ev}]
 	if !ok {
 		return Ignore, fmt.Errorf("a move in state %s met %s, which cannot be", e.State, ev)
+	}
+	if ev == BeReady {
+		e.ready = now
 	}
 	e.State = r.to
 	return r.do, nil

@@ -296,7 +296,8 @@ func (m *model) network(w world) {
 		}
 		m.do(fmt.Sprintf("%c comes to the target", c), true, n)
 	}
-	if !w.srcLost && !w.down && (w.cut || ended(w.dst)) {
+	// A cut takes what is on its way; an end that closes in peace does not.
+	if !w.srcLost && !w.down && (w.cut || ended(w.dst) && w.guest != waiting && w.toSrc == "") {
 		n := w
 		n.srcLost, n.toSrc = true, ""
 		if !ended(n.src) {
@@ -304,7 +305,7 @@ func (m *model) network(w world) {
 		}
 		m.do("the source sees the connection end", true, n)
 	}
-	if !w.dstLost && (w.cut || w.srcLost || ended(w.src) && w.src != Gone) {
+	if !w.dstLost && (w.cut || ended(w.src) && w.toDst == "") {
 		n := w
 		n.dstLost, n.toDst = true, ""
 		if !ended(n.dst) {
@@ -360,7 +361,7 @@ func (m *model) misfortune(w world) {
 	if w.crashes < 2 && !w.down && !ended(w.src) {
 		n := w
 		n.crashes++
-		n.srcLost, n.toSrc, n.unsent = true, "", false
+		n.cut, n.srcLost, n.toSrc, n.unsent = true, true, "", false
 		if n.src == Parked || n.src == Committed {
 			n.down = true
 		} else {
@@ -371,9 +372,8 @@ func (m *model) misfortune(w world) {
 	if w.crashes < 2 && w.guest != over && !(ended(w.dst) && w.dst != Running) && !w.dstLost {
 		n := w
 		n.crashes++
-		n.dstLost, n.toDst = true, ""
+		n.cut, n.dstLost, n.toDst = true, true, ""
 		if n.guest != running { // what is being built dies with its tracer
-			n.cut = true
 			if n.guest == waiting {
 				n.guest = over
 			} else {
@@ -434,17 +434,19 @@ func (m *model) explore() verdict {
 	v := verdict{ends: map[string]int{}}
 	came := map[world]node{start(): {}}
 	queue := []world{start()}
-	order := map[world]int{} // of discovery, to see that no world comes twice on one way
+	before := map[world]int{} // steps that lead to a world
+	after := map[world][]world{}
 	for len(queue) > 0 {
 		w := queue[0]
 		queue = queue[1:]
-		order[w] = len(order)
 		stuck := true
 		for _, s := range m.steps(w) {
 			if s.w == w {
 				continue
 			}
 			stuck = stuck && !s.must
+			before[s.w]++
+			after[w] = append(after[w], s.w)
 			if _, ok := came[s.w]; !ok {
 				came[s.w] = node{w, s.name}
 				queue = append(queue, s.w)
@@ -469,7 +471,24 @@ func (m *model) explore() verdict {
 		}
 	}
 	v.worlds = len(came)
+	if v.story == "" && !sorted(start(), before, after) {
+		v.story = "events go round in a circle: a way without an end"
+	}
 	return v
+}
+
+// sorted reports whether the worlds can be put in an order in which every step leads forward: then each way has an end.
+func sorted(first world, before map[world]int, after map[world][]world) bool {
+	free := []world{first}
+	n := 0
+	for ; n < len(free); n++ {
+		for _, w := range after[free[n]] {
+			if before[w]--; before[w] == 0 {
+				free = append(free, w)
+			}
+		}
+	}
+	return n == len(before)+1
 }
 
 // TestNeverBothNeverNeither tries every order of events of both ends, with every misfortune: the process never runs on both

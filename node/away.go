@@ -92,6 +92,8 @@ func (n *Node) depart(r *record, f *image.Family, g *region.Region, where id.Nod
 		return nil, fmt.Errorf("take charge of the shadow of %v: %w", f.Process, err)
 	}
 	sh.OnCall = n.met.Call
+	g.Header().Peer = [64]byte{}
+	freeze.PutName(&g.Header().Peer, string(where))
 	a := &away{n: n, r: r, epoch: f.Epoch, where: where, family: f, region: g, sh: sh, uid: f.Members[0].UID, ended: make(chan struct{})}
 	n.mu.Lock()
 	r.away, r.epoch, r.uid, r.comm = a, f.Epoch, a.uid, f.Members[0].Command
@@ -195,9 +197,9 @@ func (a *away) end() {
 	if a.conn != nil {
 		a.conn.Close()
 	}
+	a.sh.Close()
 	go func() {
 		a.users.Wait()
-		a.sh.Close()
 		a.region.Close()
 	}()
 }
@@ -567,5 +569,3 @@ func (n *Node) setMoving(r *record, yes bool) {
 }
 
 func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
-
-var _ = freeze.Recorded

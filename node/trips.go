@@ -12,6 +12,7 @@ import (
 	"mosix/internal/id"
 	"mosix/internal/image"
 	"mosix/internal/procfs"
+	"mosix/internal/region"
 	"mosix/internal/transport"
 	"mosix/migrator"
 	"mosix/migrator/eligible"
@@ -88,10 +89,14 @@ func (n *Node) carry(ctx context.Context, p id.Process, o order) api.MigrateResu
 			return res
 		}
 	}
-	if !r.trip.TryLock() {
-		return refuse(image.Refusal{What: "moving", Why: "The process is on its way just now; try again in a moment."})
-	}
+	r.trip.Lock() // a homecoming that has just ended may still hold it
 	defer r.trip.Unlock()
+	n.mu.Lock()
+	elsewhere := r.away != nil
+	n.mu.Unlock()
+	if elsewhere {
+		return refuse(image.Refusal{What: "moving", Why: "The process has been sent elsewhere meanwhile; try again in a moment."})
+	}
 	n.setMoving(r, true)
 	defer n.setMoving(r, false)
 	f, err := eligible.Gather(procfs.Default, int(p.PID), eligible.Options{Thorough: true})
@@ -157,13 +162,24 @@ func (n *Node) leave(ctx context.Context, r *record, f eligible.Facts, o order) 
 	if o.strategy == api.StopAndCopy {
 		env.Rounds = 0
 	}
-	out, err := ferry.Send(&env, s, offer)
+	var a *away
+	release := func() {}
+	defer func() { release() }()
+	out, err := ferry.Send(&env, s, offer, ferry.Hooks{
+		Parked: func(f *image.Family, g *region.Region) (err error) {
+			if a, err = n.depart(r, f, g, o.to); err == nil {
+				release, _ = a.use() // of the region: also when the move is given up
+			}
+			return err
+		},
+		Unparked: func() {
+			if a != nil {
+				n.isHome(a, "")
+			}
+		},
+	})
 	if out.State == migrator.Stayed {
 		return out, err
-	}
-	a, err2 := n.depart(r, out.Family, out.Region, o.to)
-	if err2 != nil {
-		return out, errors.Join(err, err2)
 	}
 	if out.State == migrator.Gone {
 		a.arrived()

@@ -86,6 +86,7 @@ type call struct {
 	mask    uint64
 	masked  bool
 	started time.Time
+	regular bool   // a file: its transfers go on to their end
 	answer  *int64 // held back: the thread is about to be stopped
 }
 
@@ -338,8 +339,15 @@ func (g *Guest) Result(tid id.HomePID, seq id.Seq, res homeproxy.Result) {
 		}
 		return
 	}
+	if abi.IsRestart(res.Ret) && c.c.Total() > 0 && c.regular {
+		// A file is read to the end of what was asked: our own stop between two pieces does not show.
+		c.restart = false
+		g.dispatch(c, c.req)
+		return
+	}
 	ret, again := c.c.Scatter(res, g)
-	if again && !g.leaving {
+	c.regular = res.Regular
+	if again {
 		req, errno, class := c.c.Gather(g)
 		if errno == 0 && (class == homeproxy.Home || class == homeproxy.Both) {
 			req.Mask = c.mask

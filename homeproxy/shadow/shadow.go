@@ -102,7 +102,7 @@ func Open(pid int, g *region.Region, f *image.Family, log *slog.Logger) (*Shadow
 		sl := &slot{Slot: g.Slot(i), i: i, tid: f.Members[0].Threads[i].TID}
 		s.slots[sl.tid] = sl
 	}
-	s.wg.Add(2)
+	s.wg.Add(1)
 	go s.listen()
 	go s.watch()
 	return s, nil
@@ -135,8 +135,6 @@ func (s *Shadow) Close() {
 	s.mu.Unlock()
 	s.wg.Wait()
 	s.mem.Close()
-	s.pidfd.Close()
-	s.stat.Close()
 }
 
 // ring wakes listen.
@@ -397,7 +395,8 @@ func (s *Shadow) regular(fd int) bool {
 
 // watch looks for the end of the process, and ten times a second for its being stopped or continued.
 func (s *Shadow) watch() {
-	defer s.wg.Done()
+	defer s.pidfd.Close()
+	defer s.stat.Close()
 	stopped := false
 	buf := make([]byte, 512)
 	for {
@@ -409,7 +408,7 @@ func (s *Shadow) watch() {
 		if gone, err := kern.PidfdWait(s.pidfd, 100*time.Millisecond); gone || err != nil {
 			s.mu.Lock()
 			s.ended = true
-			if s.out != nil {
+			if s.out != nil && !s.closed {
 				s.out.Ended()
 			}
 			s.mu.Unlock()

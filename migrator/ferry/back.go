@@ -128,7 +128,8 @@ func (m *homeward) watch() (*pages.Source, error) {
 		src = nil
 	}
 	if err != nil && !errors.Is(err, tracer.ErrGone) {
-		return nil, nil // it moves by stop and copy
+		m.env.Log.Info("the pages of a guest cannot be watched; it goes home by stop and copy", "process", m.offer.Process, "err", err)
+		return nil, nil
 	}
 	return src, err
 }

@@ -97,12 +97,19 @@ type source struct {
 	t0    time.Time
 	round []migrator.Round
 	clk   thaw.Clocks
+	hooks Hooks
+}
+
+// Hooks are told what becomes of the process while it moves.
+type Hooks struct {
+	Parked   func(*image.Family, *region.Region) error // before Commit is sent: the guest's calls may come at any time from then on
+	Unparked func()                                    // the move was given up after Parked: the process is about to run on here
 }
 
 // Send moves a process that runs here, at home, to the node at the other end of s. It returns when the process runs there, or
 // runs on here, or when that cannot be known before its lease ends.
-func Send(env *Env, s *Stream, offer Offer) (Outcome, error) {
-	m := &source{env: env, s: s, offer: offer, end: migrator.NewSource(), t0: time.Now()}
+func Send(env *Env, s *Stream, offer Offer, hooks Hooks) (Outcome, error) {
+	m := &source{env: env, s: s, offer: offer, hooks: hooks, end: migrator.NewSource(), t0: time.Now()}
 	m.out.Stats.Strategy = strategy(env.Rounds)
 	err := m.negotiate()
 	if err == nil {
@@ -229,10 +236,8 @@ func (m *source) giveUp(p *tracer.Process, cause error) error {
 	case migrator.Release:
 		return errors.Join(cause, m.release(p))
 	case migrator.Unpark:
-		g := p.Region
-		err := Unpark(p.PID, g, m.env.Code)
-		g.Close()
-		return errors.Join(cause, err)
+		m.hooks.Unparked()
+		return errors.Join(cause, Unpark(p.PID, p.Region, m.env.Code))
 	}
 	return cause
 }
@@ -430,6 +435,9 @@ func (m *source) commit(p *tracer.Process, f0 time.Time) error {
 	h := g.Header()
 	h.LeaseEnd = uint64(kern.Now(kern.ClockBoottime) + int64(m.env.MoveLease+migrator.Margin))
 	h.State = stub.StateCommitted
+	if err := m.hooks.Parked(m.out.Family, g); err != nil {
+		return m.giveUp(p, err)
+	}
 	if _, err := m.on(migrator.DoCommit); err != nil {
 		return err
 	}

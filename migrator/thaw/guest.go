@@ -347,7 +347,7 @@ func (g *Guest) sameThreads(m *image.Process) error {
 
 // Kept reports whether the shadow keeps the content of a, an area of the image with which the process left: read-only parts of
 // files need not travel home, unless the guest has written to them after all.
-func Kept(a image.Area) bool { return a.File && !a.Writable() && !a.Shared && a.Prot != abi.ProtNone }
+func Kept(a image.Area) bool { return a.File && !a.Writable() && a.Prot != abi.ProtNone }
 
 // watchKept notes writes to the areas that the shadow keeps.
 func (g *Guest) watchKept(l *tracer.Thread, as []image.Area) error {
