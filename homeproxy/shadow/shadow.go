@@ -450,7 +450,7 @@ func (s *Shadow) Release(m *image.Process, kept func(image.Area) bool) error {
 	var calls []stub.Call
 	args := mem.Range{Start: mem.Addr(m.Layout.ArgStart).Page(), End: mem.Addr(m.Layout.EnvEnd).PageUp()}
 	for _, a := range m.Areas {
-		if a.Shared || kept(a) || a.Prot == abi.ProtNone {
+		if a.Shared || kept(a) {
 			continue
 		}
 		for _, r := range mem.Subtract([]mem.Range{a.Range}, []mem.Range{args}) {

@@ -22,7 +22,6 @@ type Source struct {
 	pagemap *os.File
 	mem     *os.File
 	armed   map[mem.Range]bool // ranges whose kernel registration was made by us and seen to work
-	sent    map[mem.Range]bool // areas without tracking that were taken once
 	scan    []kern.PageRegion
 	buf     []byte
 }
@@ -33,7 +32,7 @@ func Open(p *tracer.Process) (*Source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open pagemap of %d: %w", p.PID, err)
 	}
-	return &Source{PID: p.PID, pagemap: pm, mem: p.Mem, armed: map[mem.Range]bool{}, sent: map[mem.Range]bool{},
+	return &Source{PID: p.PID, pagemap: pm, mem: p.Mem, armed: map[mem.Range]bool{},
 		scan: make([]kern.PageRegion, 4096), buf: make([]byte, 0, chunkBytes+64*1024)}, nil
 }
 
@@ -91,16 +90,13 @@ func (s *Source) Round(areas []image.Area, first bool, skip func(image.Area) boo
 		if skip != nil && skip(a) {
 			continue
 		}
-		if a.Writable() && s.Uffd != nil {
+		if s.Uffd != nil && a.Prot != abi.ProtNone {
 			if err := s.tracked(a, first, &d); err != nil {
 				return d, err
 			}
 			continue
 		}
-		if s.Uffd != nil && s.sent[a.Range] && !a.Writable() {
-			continue // not writable then, not writable now
-		}
-		s.sent[a.Range] = true
+		// Reserved address space is not armed: that would cost page tables for all of it.
 		if !first {
 			d.Zap = append(d.Zap, a.Range)
 		}
@@ -126,7 +122,6 @@ func (s *Source) tracked(a image.Area, first bool, d *Dirty) error {
 		}
 		// Another mapping has taken the place of the one that was armed.
 	}
-	delete(s.sent, a.Range)
 	if err := kern.UffdRegister(s.Uffd, a.Range); err != nil {
 		// An area that cannot be watched is taken whole each time.
 		if !first {
@@ -138,20 +133,15 @@ func (s *Source) tracked(a image.Area, first bool, d *Dirty) error {
 	if !first {
 		d.Zap = append(d.Zap, a.Range)
 	}
-	rs, err := kern.ScanPages(s.pagemap, a.Range, true, s.scan)
-	if err != nil {
+	// Parts of it may have been armed as parts of another area: what is there now is all taken, whoever wrote it.
+	if _, err := kern.ScanPages(s.pagemap, a.Range, true, s.scan); err != nil {
 		return err
 	}
 	if a.File || a.Shared { // pages that this process has not touched have content too
 		d.Send = append(d.Send, a.Range)
 		return nil
 	}
-	for _, r := range rs {
-		if r.Categories&(kern.PagePresent|kern.PageSwapped) != 0 && r.Categories&kern.PageZero == 0 {
-			d.Send = append(d.Send, r.Range)
-		}
-	}
-	return nil
+	return s.whole(a, d)
 }
 
 // whole takes everything that an area holds.

@@ -294,7 +294,7 @@ func (g *Guest) Final(f *image.Family) error {
 	l := g.P.Leader()
 	var calls []stub.Call
 	for _, a := range m.Areas {
-		if !a.Writable() && a.Prot != abi.ProtNone {
+		if !a.Writable() {
 			calls = append(calls, tracer.NewCall(abi.SysMprotect, uint64(a.Start), a.Len(), uint64(a.Prot)))
 		}
 	}
