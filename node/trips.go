@@ -99,6 +99,7 @@ func (n *Node) carry(ctx context.Context, p id.Process, o order) api.MigrateResu
 	}
 	n.setMoving(r, true)
 	defer n.setMoving(r, false)
+	awaitRunning(int(p.PID))
 	f, err := eligible.Gather(procfs.Default, int(p.PID), eligible.Options{Thorough: true})
 	if err != nil {
 		res.Error = err.Error()
@@ -140,6 +141,16 @@ func (n *Node) carry(ctx context.Context, p id.Process, o order) api.MigrateResu
 	m.Result = res.Result
 	n.moved(r, m, metrics.Out, out.Stats)
 	return res
+}
+
+// awaitRunning gives a process that is stopped just now a moment to be continued: many are for an instant.
+func awaitRunning(pid int) {
+	for range 30 {
+		if st, err := procfs.Default.Stat(pid); err != nil || st.State != 'T' && st.State != 't' {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
 }
 
 // leave sends a process that is at home to another node.

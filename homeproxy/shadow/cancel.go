@@ -18,9 +18,11 @@ const cancelled = 1
 // Cancel gives call seq of a thread a definite outcome now: its result, if it has one, else the raw code that says how it is
 // made again. The outcome goes the way of every result.
 func (s *Shadow) Cancel(tid id.HomePID, seq id.Seq) error {
+	s.hands.Lock()
+	defer s.hands.Unlock()
 	s.mu.Lock()
 	sl := s.slots[tid]
-	if sl == nil || sl.job == nil || sl.job.seq != seq || seq == 0 {
+	if s.closed || sl == nil || sl.job == nil || sl.job.seq != seq || seq == 0 {
 		s.mu.Unlock()
 		return nil // it is done, and its result on the way
 	}

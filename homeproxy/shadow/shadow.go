@@ -54,6 +54,8 @@ type Shadow struct {
 	wg      sync.WaitGroup
 
 	OnCall func(name string, took time.Duration) // for metrics; may be nil
+
+	hands sync.Mutex // held by who traces a thread; taken before mu
 }
 
 // slot is a thread of the shadow.
@@ -124,6 +126,8 @@ func (s *Shadow) Connect(out Output) {
 
 // Close ends this agent's part; the shadow stays parked.
 func (s *Shadow) Close() {
+	s.hands.Lock() // a cancellation under way ends first
+	defer s.hands.Unlock()
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()

@@ -109,6 +109,7 @@ func (m *homeward) watch() (*pages.Source, error) {
 	}
 	host := m.g.Computing()
 	if host == 0 {
+		m.env.Log.Debug("no thread of the guest computes: it goes home by stop and copy", "process", m.offer.Process)
 		return nil, nil
 	}
 	var src *pages.Source

@@ -41,6 +41,10 @@ int main(int argc, char **argv)
 			_exit(0);
 		}
 	} else if (strcmp(kind, "traced") == 0) {
+		sigset_t cont;
+		sigemptyset(&cont);
+		sigaddset(&cont, SIGCONT);
+		sigprocmask(SIG_BLOCK, &cont, NULL); /* before there is anybody to miss it */
 		pid_t tracee = fork();
 		if (tracee != 0) {
 			int status;
@@ -53,10 +57,6 @@ int main(int argc, char **argv)
 				return 128 + WTERMSIG(status);
 			return WEXITSTATUS(status);
 		}
-		sigset_t cont;
-		sigemptyset(&cont);
-		sigaddset(&cont, SIGCONT);
-		sigprocmask(SIG_BLOCK, &cont, NULL);
 		int sig;
 		sigwait(&cont, &sig);
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
