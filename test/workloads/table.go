@@ -53,7 +53,7 @@ func Table() []Workload {
 		c("shared", "shared memory of one process"),
 		c("comehome", "calls that come home"),
 		c("world", "the world of its home"),
-		{Name: "goruntime", Kind: "Go runtime", Uses: []string{"goruntime"}, Line: "work-goruntime SECONDS STOP", Stops: true, MayRefuse: true},
+		{Name: "goruntime", Kind: "Go runtime", Uses: []string{"goruntime"}, Line: "work-goruntime SECONDS STOP", Stops: true},
 		{Name: "python", Kind: "python3", Uses: []string{"python.py"}, Line: "work-python.py SECONDS STOP", Stops: true},
 		{Name: "shell", Kind: "shell", Uses: []string{"shell.sh"}, Line: "work-shell.sh SECONDS STOP", Stops: true},
 	}
@@ -77,7 +77,10 @@ func Table() []Workload {
 			w.Stops = false
 		case "world":
 			w.InNode = true
-		case "comehome", "shared":
+		case "shared":
+			w.MayRefuse = true
+		}
+		if w.comesHome() { // it may be on its way just then
 			w.MayRefuse = true
 		}
 	}

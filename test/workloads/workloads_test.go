@@ -158,7 +158,7 @@ func TestMoved(t *testing.T) {
 					err = w.Check(r)
 				}
 				if err != nil {
-					t.Errorf("%s: %v\n%s", mode, err, logs(c))
+					t.Errorf("%s: %v\n%s", mode, err, logs(c, r.PID))
 				}
 				return r, err == nil
 			}
@@ -183,18 +183,21 @@ func last(s string) string {
 	return lines[len(lines)-1]
 }
 
-// logs is the end of what each agent has written.
-func logs(c *cluster.Cluster) string {
+// logs is what the agents have written of process pid of n1, and what they were unhappy about.
+func logs(c *cluster.Cluster, pid int) string {
 	var b strings.Builder
 	for _, n := range c.Nodes() {
 		text, err := c.AgentLog(n.Name)
 		if err != nil {
-			continue
+			continue // the other logs may do
 		}
-		if len(text) > 3000 {
-			text = text[len(text)-3000:]
+		var lines []string
+		for line := range strings.Lines(text) {
+			if strings.Contains(line, fmt.Sprintf("=%d@n1 ", pid)) || !strings.Contains(line, "level=INFO") && !strings.Contains(line, "level=DEBUG") {
+				lines = append(lines, line)
+			}
 		}
-		fmt.Fprintf(&b, "--- the log of %s's agent ends:\n%s", n.Name, text)
+		fmt.Fprintf(&b, "--- the agent of %s says of it:\n%s", n.Name, strings.Join(lines[max(0, len(lines)-25):], ""))
 	}
 	return b.String()
 }
