@@ -237,7 +237,7 @@ func (g *Guest) proceed(id uint64) {
 func (g *Guest) handle(n kern.Notif) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.inject[int(n.PID)] { // a call that this agent makes through the guest
+	if g.inject[int(n.PID)] && injected(n.Nr) { // a call that this agent makes through the guest
 		g.proceed(n.ID)
 		return
 	}
@@ -266,6 +266,15 @@ func (g *Guest) handle(n kern.Notif) {
 	default:
 		g.comeHome(c, row.Name)
 	}
+}
+
+// injected lists the calls that this agent makes through a guest that runs. Nothing else is ever let through for it.
+func injected(nr int32) bool {
+	switch nr {
+	case abi.SysUserfaultfd, abi.SysClose, abi.SysRtSigqueueinfo, abi.SysRtTgsigqueue:
+		return true
+	}
+	return false
 }
 
 // forward gathers a call's inputs and sends it home.
@@ -619,12 +628,14 @@ func (g *Guest) With(host int, f func(p *tracer.Process, t *tracer.Thread) error
 		g.inject[host] = true
 		g.mu.Unlock()
 		if err == nil {
-			err = f(p, t)
-			err = errors.Join(err, t.Release())
+			err = errors.Join(f(p, t), t.PutBack())
 		}
 		g.mu.Lock()
-		delete(g.inject, host)
+		delete(g.inject, host) // before the thread runs again: its own calls are not ours
 		g.mu.Unlock()
+		if t != nil {
+			err = errors.Join(err, t.Release())
+		}
 		return err
 	})
 }

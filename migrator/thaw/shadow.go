@@ -28,7 +28,8 @@ func Fill(p *tracer.Process, f *image.Family, zap []mem.Range, frames [][]byte) 
 	if l == nil {
 		return fmt.Errorf("the shadow of %v has lost its leading thread: %w", f.Process, tracer.ErrGone)
 	}
-	if err := relayout(p, l, f.Members[0].Areas); err != nil {
+	last, err := relayout(p, l, f.Members[0].Areas)
+	if err != nil {
 		return err
 	}
 	if _, err := l.Batch(zapCalls(zap)); err != nil {
@@ -36,10 +37,11 @@ func Fill(p *tracer.Process, f *image.Family, zap []mem.Range, frames [][]byte) 
 	}
 	for _, fr := range frames {
 		if lost, err := pages.Write(p.PID, p.Mem, fr); err != nil || lost > 0 {
-			return errors.Join(err, fmt.Errorf("%d pages could not be brought home", lost))
+			return errors.Join(err, fmt.Errorf("%d pages of %v could not be brought home", lost, f.Process))
 		}
 	}
-	return nil
+	_, err = l.MustBatch("protect shared areas", last)
+	return err
 }
 
 // Back makes the held shadow be the process again, from image f, and lets it run: the end of coming home, and of an aborted
@@ -106,18 +108,25 @@ func requeue(p *tracer.Process, l *tracer.Thread, sig region.Signal) error {
 	return l.QueueSignal(sig.Info, true)
 }
 
+// thaws reports whether a shared area is part of a file that the process only reads: it was kept, and nothing is put into it.
+func thaws(c image.Area) bool { return c.File && c.Name != "" && c.Name[0] == '/' && !c.Writable() && c.Name != "/dev/zero (deleted)" }
+
 // relayout makes the shadow's areas those of the image: what the guest unmapped goes, what it mapped comes, and protections
-// return to what they were.
-func relayout(p *tracer.Process, l *tracer.Thread, want []image.Area) error {
+// return to what they were. It returns the calls that are still to be made when the pages are in place: only while a shared
+// area may be written by the process can it be written from outside.
+func relayout(p *tracer.Process, l *tracer.Thread, want []image.Area) (last []stub.Call, err error) {
 	cur, err := areasOf(p)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	calls := layoutCalls(cur, want)
 	for _, a := range want {
 		for _, c := range cur {
 			x := a.Intersect(c.Range)
-			if x.Len() > 0 && c.Prot != a.Prot {
+			if x.Len() > 0 && c.Shared && !a.Writable() && !thaws(c) {
+				calls = append(calls, tracer.NewCall(abi.SysMprotect, uint64(x.Start), x.Len(), uint64(a.Prot|abi.ProtWrite)))
+				last = append(last, tracer.NewCall(abi.SysMprotect, uint64(x.Start), x.Len(), uint64(a.Prot)))
+			} else if x.Len() > 0 && c.Prot != a.Prot {
 				calls = append(calls, tracer.NewCall(abi.SysMprotect, uint64(x.Start), x.Len(), uint64(a.Prot)))
 			}
 		}
@@ -129,12 +138,12 @@ func relayout(p *tracer.Process, l *tracer.Thread, want []image.Area) error {
 	}
 	out, err := l.Batch(calls)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for i, ret := range out {
 		if abi.IsErr(ret) {
-			return fmt.Errorf("lay out the memory at home: call %d(%#x, %d): %w", calls[i].Nr, calls[i].Args[0], calls[i].Args[1], kern.Errno(-ret))
+			return nil, fmt.Errorf("lay out the memory at home: call %d(%#x, %d): %w", calls[i].Nr, calls[i].Args[0], calls[i].Args[1], kern.Errno(-ret))
 		}
 	}
-	return nil
+	return last, nil
 }
