@@ -220,6 +220,7 @@ func (n *Node) adoptGuest(k found, guests []found) error {
 		return err
 	}
 	t.take(g)
+	g.Begin()
 	n.log.Info("took up a guest", "process", p, "epoch", h.Epoch, "pid", body.pid)
 	return nil
 }

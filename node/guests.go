@@ -63,6 +63,8 @@ func (n *Node) receive(from id.Node, s *ferry.Stream, offer ferry.Offer) {
 		}
 	} else if t == nil {
 		v.Result = api.ResultRefused
+	} else {
+		t.g.Begin()
 	}
 	n.met.MoveDone(v)
 }

@@ -65,7 +65,9 @@ func (g *Guest) exitThread(c *call, args [6]uint64) {
 		return
 	}
 	g.seqs[c.tid]++
-	g.link.Call(c.tid, g.seqs[c.tid], homeproxy.Request{Nr: abi.SysExit, Args: args}, false)
+	c.seq, c.req = g.seqs[c.tid], homeproxy.Request{Nr: abi.SysExit, Args: args}
+	g.exits = append(g.exits, c)
+	g.link.Call(c.tid, c.seq, c.req, false)
 	delete(g.tids, c.tid)
 	delete(g.back, c.host)
 	g.proceed(c.id)

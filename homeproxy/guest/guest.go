@@ -60,11 +60,14 @@ type Guest struct {
 	seqs     map[id.HomePID]id.Seq
 	restarts map[id.HomePID]uint32 // the call that a thread's restart block at home continues
 	signals  []signal              // not queued in the guest yet
+	exits    []*call               // of threads that have ended here, and must end at home
+	running  bool                  // it was let go: only then can a thread of it be stopped
 	inject   map[int]bool          // host threads that execute a call of ours
 	stopping map[int]bool          // host threads that were interrupted: an answer given now comes with the stop
 	leaving  bool                  // every thread is being held
 	holding  bool                  // … and has not been interrupted yet: answers wait
 	homeward bool                  // home was asked for
+	halted   bool                  // stopped, because the shadow was
 	ended    bool
 	hands    sync.Mutex // one injection at a time
 	done     chan struct{}
@@ -279,6 +282,11 @@ func injected(nr int32) bool {
 
 // forward gathers a call's inputs and sends it home.
 func (g *Guest) forward(c *call, row *homeproxy.Row, args [6]uint64) {
+	if g.leaving || g.stopping[c.host] { // interrupted just now: the call is made again afterwards
+		g.calls[c.tid] = c
+		g.finish(c, -abi.ERestartNoInt)
+		return
+	}
 	c.c = homeproxy.NewCall(c.nr, args)
 	c.c.PID = int(g.Process.PID)
 	if row.NeedsMask(args) {
@@ -328,6 +336,9 @@ func (g *Guest) Resend() {
 		if c.seq != 0 && c.answer == nil {
 			g.link.Call(c.tid, c.seq, c.req, c.restart)
 		}
+	}
+	for _, c := range g.exits {
+		g.link.Call(c.tid, c.seq, c.req, false)
 	}
 }
 
@@ -487,6 +498,9 @@ func (g *Guest) Signal(tid id.HomePID, si abi.Siginfo) {
 		}
 	}
 	g.signals = append(g.signals, s)
+	if !g.running {
+		return
+	}
 	if host != 0 {
 		go g.bringIn(host)
 		return
@@ -500,6 +514,17 @@ func (g *Guest) Signal(tid id.HomePID, si abi.Siginfo) {
 	}
 	if c != nil && c.answer == nil {
 		g.link.Cancel(c.tid, c.seq)
+	}
+}
+
+// Begin says that the guest was let go.
+func (g *Guest) Begin() {
+	g.mu.Lock()
+	sigs := g.signals
+	g.signals, g.running = nil, true
+	g.mu.Unlock()
+	for _, s := range sigs {
+		g.Signal(s.tid, s.info)
 	}
 }
 
@@ -605,7 +630,9 @@ func (g *Guest) Freeze(p *tracer.Process, quit func() bool) ([]abi.Siginfo, erro
 func (g *Guest) Resume(again []abi.Siginfo) {
 	g.mu.Lock()
 	g.leaving, g.holding, g.homeward = false, false, false
+	halted := g.halted
 	g.mu.Unlock()
+	g.halt(halted) // also takes back what stops it no longer
 	for _, si := range again {
 		g.Signal(id.HomePID(g.Process.PID), si)
 	}
@@ -700,11 +727,27 @@ func (g *Guest) comeHome(c *call, name string) {
 
 // StopGuest stops (or continues) the whole guest, as the shadow was.
 func (g *Guest) StopGuest(yes bool) {
+	g.mu.Lock()
+	was := g.halted
+	g.halted = yes
+	leaving := g.leaving
+	g.mu.Unlock()
+	if was == yes && !yes {
+		// An earlier agent may have stopped it.
+		if b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", g.PID)); err != nil || !strings.Contains(string(b), ") T ") {
+			return // it is not stopped: a SIGCONT would be one that nobody sent
+		}
+	}
+	if !leaving {
+		g.halt(yes)
+	}
+}
+
+// halt sends the guest what stops or continues it.
+func (g *Guest) halt(yes bool) {
 	sig := abi.SIGCONT
 	if yes {
 		sig = abi.SIGSTOP
-	} else if b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", g.PID)); err != nil || !strings.Contains(string(b), ") T ") {
-		return // it is not stopped: a SIGCONT would be one that nobody sent
 	}
 	if err := kern.Kill(g.PID, sig); err != nil && !kern.IsGone(err) {
 		g.log.Warn("cannot stop or continue a guest", "process", g.Process, "err", err)

@@ -43,7 +43,7 @@ func (s *Shadow) Cancel(tid id.HomePID, seq id.Seq) error {
 			if err := kern.SetRegs(t.TID, &t.Regs); err != nil {
 				return err
 			}
-			if err := t.Abandon(); err != nil || settled {
+			if err := t.Abandon(); err != nil || settled || try > 5000 {
 				return err
 			}
 			time.Sleep(min(time.Duration(try+1)*20*time.Microsecond, time.Millisecond))
@@ -55,8 +55,8 @@ func (s *Shadow) Cancel(tid id.HomePID, seq id.Seq) error {
 	return err
 }
 
-// cut looks where the held thread stands and, if it is at or in its call, makes the stub publish the raw code. It returns
-// false where the thread has not come to its call yet, or is about to publish: look again.
+// cut looks where the held thread stands and, if it is at, in or just behind its call, publishes the outcome and sends the
+// thread back into the loop. It returns false where the thread has not come to its call yet: look again.
 func (s *Shadow) cut(sl *slot, t *tracer.Thread, seq id.Seq) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -68,19 +68,22 @@ func (s *Shadow) cut(sl *slot, t *tracer.Thread, seq id.Seq) bool {
 	if len(sl.job.pre) > 0 || atomic.LoadUint32(&sl.Done) == atomic.LoadUint32(&sl.Req) {
 		return false
 	}
-	rip, rax := mem.Addr(t.Regs.RIP), int64(t.Regs.RAX)
+	rip, rax, inCall := mem.Addr(t.Regs.RIP), int64(t.Regs.RAX), t.Regs.OrigRAX != abi.NoCall
 	switch {
 	case rip >= taken && rip <= call: // not begun
-		t.Regs.RAX, t.Regs.RIP, t.Regs.OrigRAX = restartNoInt, uint64(end), abi.NoCall
-	case rip == end && t.Regs.OrigRAX != abi.NoCall && abi.IsRestart(rax):
-		t.Regs.OrigRAX = abi.NoCall // the stub gets the raw code, the kernel does not restart the call
-	case rip == end && rax == -int64(kern.EINTR) && t.Regs.OrigRAX != abi.NoCall:
+		sl.Ret = -abi.ERestartNoInt
+	case rip == end && inCall && rax == -int64(kern.EINTR):
+		sl.Ret = rax
 		atomic.StoreUint32(&sl.OutLen, cancelled)
 	case rip == end:
+		sl.Ret = rax
+	case rip > end && rip < g.At(g.Code.At.Recorder)-8: // about to publish
 	default:
 		return false
 	}
+	// Published here and now: the process may be stopped, and the stub with it.
+	t.Regs.RIP, t.Regs.OrigRAX = uint64(g.At(g.Code.At.Loop)), abi.NoCall
+	atomic.StoreUint32(&sl.Done, atomic.LoadUint32(&sl.Req))
+	s.ring()
 	return true
 }
-
-const restartNoInt = ^uint64(abi.ERestartNoInt - 1)

@@ -244,7 +244,11 @@ expired:
 
 	// The guest's clocks, entered from its vDSO with RAX = the entry's own address. The region begins at a multiple of 1 MiB, so
 	// that this is enough to find the header. Realtime is the guest's monotonic clock, which is home's, plus home's difference.
+	// The arguments stay in R8 and R10 from the second instruction on, and no stack is used: whoever is stopped in here, or has a
+	// signal frame that returns here, can be put back to the entry of the vDSO's function (thaw.Rewind).
 	MARK(12) // clock_gettime: DI = clock, SI = timespec
+	MOVQ DI, R8
+	MOVQ SI, R10
 	CMPL DI, $0  // CLOCK_REALTIME
 	JEQ  real
 	CMPL DI, $5  // CLOCK_REALTIME_COARSE
@@ -274,6 +278,8 @@ realend:
 	RET
 
 	MARK(14) // gettimeofday: DI = timeval or 0, SI = timezone or 0
+	MOVQ DI, R8
+	MOVQ SI, R10
 	MOVQ AX, R9
 	ANDQ $~0xFFFFF, R9
 	TESTQ SI, SI
@@ -307,9 +313,10 @@ dayret:
 	RET
 
 	MARK(15) // time: DI = where to store it, or 0
+	MOVQ DI, R8
+	MOVQ SI, R10
 	MOVQ AX, R9
 	ANDQ $~0xFFFFF, R9
-	MOVQ DI, R8
 	LEAQ -24(SP), SI // in the red zone of the program's stack
 	MOVL $1, DI
 	MOVL $SYS_clock_gettime, AX

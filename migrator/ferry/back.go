@@ -20,6 +20,7 @@ import (
 	"mosix/migrator"
 	"mosix/migrator/freeze"
 	"mosix/migrator/pages"
+	"mosix/migrator/thaw"
 )
 
 // homeward is a guest on its way to its shadow.
@@ -244,6 +245,17 @@ func (m *homeward) sendRest(p *tracer.Process, src *pages.Source) error {
 	if err := m.trust(p); err != nil {
 		return err
 	}
+	// What stopped the guest is the shadow's business, where the stop itself is: it does not travel.
+	for _, t := range p.Held() {
+		t.Stash = withoutStops(t.Stash)
+	}
+	_, vvar, err := freeze.Areas(p)
+	if err != nil {
+		return err
+	}
+	if err := thaw.Rewind(p, vvar); err != nil {
+		return err
+	}
 	tids := map[int]id.HomePID{}
 	for h, n := range m.g.Threads() {
 		tids[n] = h
@@ -258,13 +270,13 @@ func (m *homeward) sendRest(p *tracer.Process, src *pages.Source) error {
 		if err != nil {
 			return err
 		}
-		img.Threads[i].Pending = append(img.Threads[i].Pending, own...)
+		img.Threads[i].Pending = withoutStops(append(img.Threads[i].Pending, own...))
 	}
 	shared, err := kern.PeekSiginfo(p.PID, true)
 	if err != nil {
 		return err
 	}
-	img.Pending = append(shared, m.pending...)
+	img.Pending = withoutStops(append(shared, m.pending...))
 	for _, t := range p.Held() {
 		if err := kern.SetOptions(t.TID, 0); err != nil {
 			return err
@@ -296,6 +308,16 @@ func (m *homeward) sendRest(p *tracer.Process, src *pages.Source) error {
 		return err
 	}
 	return AtFinal.Hit()
+}
+
+// withoutStops leaves out the SIGSTOPs, all of which this agent has sent.
+func withoutStops(in []abi.Siginfo) (out []abi.Siginfo) {
+	for _, si := range in {
+		if si.Signo() != abi.SIGSTOP {
+			out = append(out, si)
+		}
+	}
+	return out
 }
 
 // commit makes the guest unable to run without us, and passes the point of no return.

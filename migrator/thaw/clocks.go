@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"mosix/internal/abi"
 	"mosix/internal/kern"
 	"mosix/internal/mem"
 	"mosix/internal/tracer"
@@ -22,40 +23,147 @@ func PatchClocks(p *tracer.Process, vdso mem.Addr, offset int64) error {
 	if vdso == 0 {
 		return nil
 	}
-	r, err := findVDSO(p.PID)
+	entries, err := clockEntries(p)
 	if err != nil {
 		return err
 	}
+	for _, e := range entries {
+		jump := []byte{0x48, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xe0} // movabs $entry, %rax; jmp *%rax
+		if len(jump) != jumpSize || e.size < jumpSize {
+			return fmt.Errorf("%s of this kernel's vDSO has %d bytes, too few to correct its clock", e.name, e.size)
+		}
+		binary.LittleEndian.PutUint64(jump[2:], uint64(e.code.Start))
+		if _, err := p.WriteMemory(e.at, jump); err != nil {
+			return fmt.Errorf("correct %s: %w", e.name, err)
+		}
+	}
+	return nil
+}
+
+const jumpSize = 12
+
+// clockEntry is a function of the vDSO and the code of ours to which it jumps.
+type clockEntry struct {
+	name string
+	at   mem.Addr
+	size uint64
+	code mem.Range
+}
+
+// clockEntries finds the functions that tell realtime.
+func clockEntries(p *tracer.Process) ([]clockEntry, error) {
+	r, err := findVDSO(p.PID)
+	if err != nil {
+		return nil, err
+	}
 	b := make([]byte, r.Len())
 	if _, err := kern.ReadVM(p.PID, b, r); err != nil {
-		return fmt.Errorf("read the vDSO: %w", err)
+		return nil, fmt.Errorf("read the vDSO: %w", err)
 	}
 	f, err := elf.NewFile(bytes.NewReader(b))
 	if err != nil {
-		return fmt.Errorf("read the vDSO: %w", err)
+		return nil, fmt.Errorf("read the vDSO: %w", err)
 	}
 	syms, err := f.DynamicSymbols()
 	if err != nil {
-		return fmt.Errorf("read the vDSO's symbols: %w", err)
+		return nil, fmt.Errorf("read the vDSO's symbols: %w", err)
 	}
-	to := map[string]mem.Addr{"__vdso_clock_gettime": p.Code.At.Clock, "__vdso_gettimeofday": p.Code.At.Day, "__vdso_time": p.Code.At.Time}
+	at := p.Code.At
+	to := map[string]mem.Range{
+		"__vdso_clock_gettime": {Start: at.Clock, End: at.Day},
+		"__vdso_gettimeofday":  {Start: at.Day, End: at.Time},
+		"__vdso_time":          {Start: at.Time, End: mem.Addr(len(p.Code.Bytes))},
+	}
+	var out []clockEntry
 	for _, s := range syms {
-		label, ok := to[s.Name]
+		code, ok := to[s.Name]
 		if !ok {
 			continue
 		}
 		delete(to, s.Name)
-		jump := []byte{0x48, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xe0} // movabs $entry, %rax; jmp *%rax
-		if s.Size < uint64(len(jump)) {
-			return fmt.Errorf("%s of this kernel's vDSO has %d bytes, too few to correct its clock", s.Name, s.Size)
-		}
-		binary.LittleEndian.PutUint64(jump[2:], uint64(p.Region.At(label)))
-		if _, err := p.WriteMemory(r.Start+mem.Addr(s.Value), jump); err != nil {
-			return fmt.Errorf("correct %s: %w", s.Name, err)
-		}
+		out = append(out, clockEntry{s.Name, r.Start + mem.Addr(s.Value), s.Size, mem.Range{Start: p.Region.At(code.Start), End: p.Region.At(code.End)}})
 	}
 	for name := range to {
-		return fmt.Errorf("this kernel's vDSO has no %s: a guest would see the host's clock", name)
+		return nil, fmt.Errorf("this kernel's vDSO has no %s: a guest would see the host's clock", name)
+	}
+	return out, nil
+}
+
+// Rewind puts every held thread that stands in the corrected clocks, or has a signal frame that returns there, back to the
+// entry of the vDSO's own function, with its arguments: at home there is no code of ours to go on in.
+func Rewind(p *tracer.Process, vdso mem.Addr) error {
+	if vdso == 0 {
+		return nil
+	}
+	entries, err := clockEntries(p)
+	if err != nil {
+		return err
+	}
+	for _, t := range p.Held() {
+		r := &t.Regs
+		if rewind(entries, &r.RIP, &r.RDI, &r.RSI, r.R8, r.R10) {
+			r.OrigRAX = abi.NoCall
+		}
+		if err := rewindFrames(p, entries, mem.Addr(r.RSP)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rewind corrects one set of registers; it returns whether there was something to correct.
+func rewind(entries []clockEntry, rip, rdi, rsi *uint64, r8, r10 uint64) bool {
+	const saved = 6 // bytes of the two instructions that keep the arguments
+	for _, e := range entries {
+		at := mem.Addr(*rip)
+		switch {
+		case e.code.Contains(at):
+			if at >= e.code.Start+saved {
+				*rdi, *rsi = r8, r10
+			}
+		case at <= e.at || at >= e.at+jumpSize:
+			continue
+		}
+		*rip = uint64(e.at)
+		return true
+	}
+	return false
+}
+
+// rewindFrames looks through the stack above sp for frames of signals that interrupted the clocks. A word there that is an
+// address in them is the RIP of such a frame: they call nothing, so it is no return address.
+func rewindFrames(p *tracer.Process, entries []clockEntry, sp mem.Addr) error {
+	const depth = 256 << 10
+	b := make([]byte, depth)
+	n, _ := kern.ReadVM(p.PID, b, mem.Range{Start: sp &^ 7, End: sp&^7 + depth})
+	if n <= 0 { // the stack ends within: page by page
+		for n = 0; n < depth; {
+			step := mem.PageSize - int(sp&^7+mem.Addr(n))%mem.PageSize
+			k, err := kern.ReadVM(p.PID, b[n:min(n+step, depth)], mem.Range{Start: sp&^7 + mem.Addr(n), End: sp&^7 + mem.Addr(min(n+step, depth))})
+			n += max(k, 0)
+			if err != nil {
+				break
+			}
+		}
+	}
+	le := binary.LittleEndian
+	const toR8, toR10, toRDI, toRSI = 128, 112, 64, 56 // from RIP back, in struct sigcontext
+	for i := toR8; i+8 <= n; i += 8 {
+		rip := le.Uint64(b[i:])
+		if rip < uint64(p.Region.Base) {
+			continue
+		}
+		rdi, rsi := le.Uint64(b[i-toRDI:]), le.Uint64(b[i-toRSI:])
+		if !rewind(entries, &rip, &rdi, &rsi, le.Uint64(b[i-toR8:]), le.Uint64(b[i-toR10:])) {
+			continue
+		}
+		for off, v := range map[int]uint64{0: rip, toRDI: rdi, toRSI: rsi} {
+			var w [8]byte
+			le.PutUint64(w[:], v)
+			if _, err := p.WriteMemory(sp&^7+mem.Addr(i-off), w[:]); err != nil {
+				return fmt.Errorf("correct a signal frame: %w", err)
+			}
+		}
 	}
 	return nil
 }

@@ -3,6 +3,8 @@ package thaw
 import (
 	"errors"
 	"fmt"
+	"os"
+	"time"
 
 	"mosix/internal/abi"
 	"mosix/internal/image"
@@ -18,7 +20,25 @@ import (
 // in the stub is given up: their calls have been cancelled or answered before.
 func Hold(p *tracer.Process, g *region.Region) error {
 	p.Region = g
-	return p.SeizeAll()
+	for try := 0; ; try++ {
+		if err := p.SeizeAll(); err != nil {
+			return err
+		}
+		busy := false
+		for _, t := range p.Held() {
+			// A signal is just being recorded: it would be lost.
+			if at := mem.Addr(t.Regs.RIP); at >= g.At(g.Code.At.Recorder) && at < g.At(g.Code.At.Keeper)-8 && try < 200 {
+				busy = true
+				if err := t.Release(); err != nil {
+					return err
+				}
+			}
+		}
+		if !busy {
+			return nil
+		}
+		time.Sleep(50 * time.Microsecond)
+	}
 }
 
 // Fill makes the memory of the held shadow that of image f: its areas, then the zaps, then frames of pages. The shadow stays
@@ -48,6 +68,9 @@ func Fill(p *tracer.Process, f *image.Family, zap []mem.Range, frames [][]byte) 
 // move. Its memory is in place.
 func Back(p *tracer.Process, f *image.Family) error {
 	m, l := &f.Members[0], p.Leader()
+	if err := dropThreads(p, m); err != nil {
+		return err
+	}
 	if l == nil || len(p.Held()) != len(m.Threads) {
 		return fmt.Errorf("the shadow of %v has %d threads, its image %d", f.Process, len(p.Held()), len(m.Threads))
 	}
@@ -98,6 +121,31 @@ func Back(p *tracer.Process, f *image.Family) error {
 	return p.ReleaseAll()
 }
 
+// dropThreads ends the threads that have ended away.
+func dropThreads(p *tracer.Process, m *image.Process) error {
+	live := map[int]bool{}
+	for i := range m.Threads {
+		live[int(m.Threads[i].TID)] = true
+	}
+	for _, t := range p.Held() {
+		if live[t.TID] || t.TID == p.PID {
+			continue
+		}
+		t.Regs.SetCall(abi.SysExit, 0)
+		t.Regs.RIP = uint64(p.Region.At(p.Code.At.Single))
+		if err := t.Release(); err != nil && !errors.Is(err, tracer.ErrGone) {
+			return err
+		}
+		for range 1000 { // its code is about to be unmapped
+			if _, err := os.Stat(fmt.Sprintf("/proc/%d/task/%d", p.PID, t.TID)); err != nil {
+				break
+			}
+			time.Sleep(100 * time.Microsecond)
+		}
+	}
+	return nil
+}
+
 // requeue gives the process a signal again that the recorder took for the guest.
 func requeue(p *tracer.Process, l *tracer.Thread, sig region.Signal) error {
 	if sig.Info.Code() == abi.SITkill {
@@ -109,7 +157,9 @@ func requeue(p *tracer.Process, l *tracer.Thread, sig region.Signal) error {
 }
 
 // thaws reports whether a shared area is part of a file that the process only reads: it was kept, and nothing is put into it.
-func thaws(c image.Area) bool { return c.File && c.Name != "" && c.Name[0] == '/' && !c.Writable() && c.Name != "/dev/zero (deleted)" }
+func thaws(c image.Area) bool {
+	return c.File && c.Name != "" && c.Name[0] == '/' && !c.Writable() && c.Name != "/dev/zero (deleted)"
+}
 
 // relayout makes the shadow's areas those of the image: what the guest unmapped goes, what it mapped comes, and protections
 // return to what they were. It returns the calls that are still to be made when the pages are in place: only while a shared
