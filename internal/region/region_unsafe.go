@@ -151,11 +151,11 @@ type Signal struct {
 	Info abi.Siginfo
 }
 
-// TakeSignals removes what the recorder has written, oldest first.
+// TakeSignals removes what the recorder has written, oldest first: at most a whole ring, however fast the other side writes.
 func (r *Region) TakeSignals() []Signal {
 	h := r.Header()
 	var out []Signal
-	for {
+	for range stub.RingEntries {
 		tail := atomic.LoadUint32(&h.RingTail)
 		off := stub.RingOff + int(tail%stub.RingEntries)*stub.EntrySize
 		e := (*stub.Entry)(unsafe.Pointer(&r.B[off : off+stub.EntrySize][0]))
@@ -166,6 +166,7 @@ func (r *Region) TakeSignals() []Signal {
 		atomic.StoreUint32(&h.RingTail, tail+1)
 		kern.FutexWake(&h.RingTail, 1<<30)
 	}
+	return out
 }
 
 // String reads a zero-terminated field of the header.
