@@ -444,7 +444,7 @@ func (g *Guest) answerStopped(c *call, ret int64, sigs []signal) {
 			return err
 		}
 		g.queue(t, sigs)
-		return t.Release()
+		return g.letGo(t)
 	})
 	if err != nil && !errors.Is(err, tracer.ErrGone) {
 		g.log.Error("cannot answer a guest's call with its thread stopped", "process", g.Process, "thread", c.tid, "err", err)
@@ -569,8 +569,36 @@ func (g *Guest) stopAndQueue(host int, sigs []signal) error {
 			return err
 		}
 		g.queue(t, sigs)
-		return t.Release()
+		return g.letGo(t)
 	})
+}
+
+// letGo releases a thread that was held alone. A SIGSTOP that our stop has taken out of its queue was sent by this agent: it is
+// sent again, where the shadow is still stopped.
+func (g *Guest) letGo(t *tracer.Thread) error {
+	stopped := false
+	keep := t.Stash[:0]
+	for _, si := range t.Stash {
+		if si.Signo() == abi.SIGSTOP {
+			stopped = true
+		} else {
+			keep = append(keep, si)
+		}
+	}
+	t.Stash = keep
+	g.mu.Lock()
+	g.inject[t.TID] = true
+	g.mu.Unlock()
+	err := t.PutBack()
+	g.mu.Lock()
+	delete(g.inject, t.TID) // before the thread runs again: its own calls are not ours
+	again := stopped && g.halted && !g.leaving
+	g.mu.Unlock()
+	err = errors.Join(err, t.Release())
+	if again {
+		g.halt(true)
+	}
+	return err
 }
 
 // unblock makes sure that a thread which was interrupted can stop: a call that it is in is answered, or cancelled first.
@@ -655,13 +683,10 @@ func (g *Guest) With(host int, f func(p *tracer.Process, t *tracer.Thread) error
 		g.inject[host] = true
 		g.mu.Unlock()
 		if err == nil {
-			err = errors.Join(f(p, t), t.PutBack())
+			err = f(p, t)
 		}
-		g.mu.Lock()
-		delete(g.inject, host) // before the thread runs again: its own calls are not ours
-		g.mu.Unlock()
 		if t != nil {
-			err = errors.Join(err, t.Release())
+			err = errors.Join(err, g.letGo(t))
 		}
 		return err
 	})
