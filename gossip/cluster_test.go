@@ -13,17 +13,16 @@ import (
 // cluster runs machines on one event queue: each ticks once per period, at a random phase of its own and with jitter, and
 // messages take a little while.
 type cluster struct {
-	rng    *rand.Rand
-	conf   gossip.Config
-	names  []id.Node
-	nodes  map[id.Node]*gossip.Machine
-	now    time.Duration
-	events []event // a heap would be faster; a sorted batch for each millisecond is enough
-	queue  map[time.Duration][]event
-	loss   float64
-	sent   int
-	bytes  int
-	down   map[id.Node]bool
+	rng   *rand.Rand
+	conf  gossip.Config
+	names []id.Node
+	nodes map[id.Node]*gossip.Machine
+	now   time.Duration
+	queue map[time.Duration][]event // a heap would be faster; a batch for each millisecond is enough
+	loss  float64
+	sent  int
+	bytes int
+	down  map[id.Node]bool
 }
 
 type event struct {

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"mosix/balancer"
 	"mosix/internal/id"
 	"mosix/internal/image"
 	"mosix/internal/procfs"
@@ -276,5 +275,3 @@ func (n *Node) Moves(context.Context, control.Asker) ([]control.Move, error) {
 	defer n.mu.Unlock()
 	return append([]control.Move(nil), n.history...), nil
 }
-
-var _ = balancer.Offer{}

@@ -9,7 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"mosix/balancer"
 	"mosix/homeproxy"
 	"mosix/homeproxy/guest"
 	"mosix/internal/abi"
@@ -427,5 +426,3 @@ func (n *Node) admit(from id.Node) ferry.Admit {
 		return nil, func(arrived bool) { n.balance.landed(o, arrived) }
 	}
 }
-
-var _ = balancer.Offer{}

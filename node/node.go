@@ -5,7 +5,6 @@ package node
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -18,14 +17,12 @@ import (
 	"mosix/internal/fault"
 	"mosix/internal/id"
 	"mosix/internal/identity"
-	"mosix/internal/procfs"
 	"mosix/internal/stub"
 	"mosix/internal/transport"
 	"mosix/migrator/eligible"
 	"mosix/migrator/ferry"
 	"mosix/node/control"
 	"mosix/node/metrics"
-	"mosix/node/sampler"
 )
 
 // Node is a running agent.
@@ -263,11 +260,4 @@ func (n *Node) snapshot() metrics.Snapshot {
 	return s
 }
 
-var errClosing = errors.New("this agent is shutting down")
-
-var (
-	_ control.Backend = (*Node)(nil)
-	_                 = gossip.Entry{}
-	_                 = sampler.Snapshot{}
-	_                 = procfs.Default
-)
+var _ control.Backend = (*Node)(nil)

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -17,6 +16,16 @@ import (
 	"mosix/internal/id"
 	"mosix/node/api"
 )
+
+// goSource is the source tree of the Go that runs the tests.
+func goSource(t *testing.T) string {
+	t.Helper()
+	src, err := goTree()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return src
+}
 
 // goFiles makes a small tree of Go files and returns its src folder.
 func goFiles(t *testing.T, n int) string {
@@ -209,7 +218,7 @@ func TestProgramsWriteTheSameTwice(t *testing.T) {
 	for i := range jobs {
 		jobs[i].Rounds = 3
 	}
-	tree, err := packTree(filepath.Join(runtime.GOROOT(), "src"), 512<<10)
+	tree, err := packTree(goSource(t), 512<<10)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -383,7 +392,7 @@ func TestDemoEventsAreReadStrictly(t *testing.T) {
 }
 
 func TestDemoLoadIsIndependentOfThreads(t *testing.T) {
-	tree, err := packTree(filepath.Join(runtime.GOROOT(), "src"), 256<<10)
+	tree, err := packTree(goSource(t), 256<<10)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -35,7 +35,6 @@ type target struct {
 	cgroup []string
 	g      *thaw.Guest
 	family *image.Family
-	ready  time.Duration
 }
 
 // Admit decides about an offer: no refusals reserve a place, which is free again when done is called.
@@ -213,7 +212,7 @@ func (t *target) decide(run func(*Arrived)) error {
 		return err
 	}
 	if act != migrator.Go {
-		return errors.New("Commit came after the lease of the guest: the copy was discarded, the process runs on at its home")
+		return errors.New("the word to commit came after the lease of the guest: the copy was discarded, the process runs on at its home")
 	}
 	if err := AtGotCommit.Hit(); err != nil {
 		t.g.Discard()
