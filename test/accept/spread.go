@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -57,11 +58,13 @@ func spread(b *bench) (figures string, err error) {
 		total time.Duration
 		errs  []error
 	)
+	ctx, stop := context.WithTimeoutCause(b.ctx, 3*even+30*time.Second, errors.New("it did not end within three times an even split"))
+	defer stop()
 	began = time.Now()
 	for i := range count {
 		wg.Go(func() {
 			var out, said bytes.Buffer
-			cmd := c.CommandContext(b.ctx, "n1", cluster.User1, "work-spin", work)
+			cmd := c.CommandContext(ctx, "n1", cluster.User1, "work-spin", work)
 			cmd.Stdout, cmd.Stderr = &out, &said
 			err := cmd.Run()
 			took := time.Since(began)
@@ -69,7 +72,7 @@ func spread(b *bench) (figures string, err error) {
 			defer mu.Unlock()
 			total += took
 			if err != nil || !bytes.Equal(out.Bytes(), want) {
-				errs = append(errs, fmt.Errorf("process %d: %v; it prints %q, want %q; it says %s", i, err, out.Bytes(), want, said.Bytes()))
+				errs = append(errs, fmt.Errorf("process %d: %v (%v); it prints %q, want %q; it says %s", i, err, context.Cause(ctx), out.Bytes(), want, said.Bytes()))
 			}
 		})
 	}
