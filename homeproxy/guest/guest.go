@@ -251,9 +251,12 @@ func (g *Guest) handle(n kern.Notif) {
 	}
 	c := &call{tid: tid, host: int(n.PID), id: n.ID, nr: uint32(n.Nr), started: time.Now()}
 	if n.Nr == abi.SysRestartSyscall {
-		if nr := g.restarts[tid]; nr != 0 {
-			c.nr, c.restart = nr, true
+		nr := g.restarts[tid]
+		if nr == 0 { // a futex, the one call of the guest's own that a restart block continues
+			g.proceed(n.ID)
+			return
 		}
+		c.nr, c.restart = nr, true
 	}
 	row := homeproxy.Lookup(c.nr)
 	switch row.Classify(n.Args) {
@@ -383,6 +386,7 @@ func (g *Guest) Result(tid id.HomePID, seq id.Seq, res homeproxy.Result) {
 
 // finish answers a call, in the way that its result and the signals that wait for its thread demand.
 func (g *Guest) finish(c *call, ret int64) {
+	delete(g.restarts, c.tid)
 	if ret == -abi.ERestartBlock {
 		g.restarts[c.tid] = c.nr
 	}
@@ -519,6 +523,8 @@ func (g *Guest) halt(yes bool) {
 	sig := abi.SIGCONT
 	if yes {
 		sig = abi.SIGSTOP
+	} else if g.signalState(g.PID).caught&abi.SigBit(abi.SIGCONT) != 0 {
+		return // the one that the shadow got is on its way here, and continues the guest
 	}
 	if err := kern.Kill(g.PID, sig); err != nil && !kern.IsGone(err) {
 		g.log.Warn("cannot stop or continue a guest", "process", g.Process, "err", err)
@@ -560,6 +566,16 @@ func (g *Guest) Computing() int {
 		}
 	}
 	return 0
+}
+
+// Restarted is the call that restart_syscall continues in thread host: at home, or a futex here.
+func (g *Guest) Restarted(host int) uint64 {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if nr := g.restarts[g.back[host]]; nr != 0 {
+		return uint64(nr)
+	}
+	return abi.SysFutex
 }
 
 // Threads maps thread numbers at home to those here.

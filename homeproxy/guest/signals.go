@@ -240,17 +240,16 @@ func (g *Guest) pokeWaiters(sigs []signal) {
 }
 
 // signalState is what /proc says of a thread's signals.
-type signalState struct{ pending, blocked, ignored uint64 }
+type signalState struct{ pending, blocked, ignored, caught uint64 }
 
 func (g *Guest) signalState(host int) (st signalState) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/status", g.PID, host))
 	if err != nil {
 		return
 	}
-	caught := uint64(0)
 	for line := range strings.Lines(string(b)) {
 		k, v, _ := strings.Cut(line, ":")
-		p := map[string]*uint64{"SigPnd": &st.pending, "ShdPnd": &st.pending, "SigBlk": &st.blocked, "SigIgn": &st.ignored, "SigCgt": &caught}[k]
+		p := map[string]*uint64{"SigPnd": &st.pending, "ShdPnd": &st.pending, "SigBlk": &st.blocked, "SigIgn": &st.ignored, "SigCgt": &st.caught}[k]
 		if p == nil {
 			continue
 		}
@@ -258,7 +257,7 @@ func (g *Guest) signalState(host int) (st signalState) {
 		*p |= x
 	}
 	for s := 1; s <= abi.NSig; s++ {
-		if abi.DefaultIgnored(s) && caught&abi.SigBit(s) == 0 {
+		if abi.DefaultIgnored(s) && st.caught&abi.SigBit(s) == 0 {
 			st.ignored |= abi.SigBit(s)
 		}
 	}

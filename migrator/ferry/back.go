@@ -260,7 +260,7 @@ func (m *homeward) sendRest(p *tracer.Process, src *pages.Source) error {
 	for h, n := range m.g.Threads() {
 		tids[n] = h
 	}
-	img, err := freeze.Capture(p, func(t int) id.HomePID { return tids[t] })
+	img, err := freeze.Capture(p, func(t int) id.HomePID { return tids[t] }, m.g.Restarted)
 	if err != nil {
 		return err
 	}

@@ -379,6 +379,11 @@ func sendAreas(s *Stream, e id.Epoch, as []image.Area, src *pages.Source, first 
 
 // finish freezes the process and sends the rest. After it the target needs only Run.
 func (m *source) finish(p *tracer.Process, src *pages.Source) error {
+	tids, err := p.TIDs()
+	if err != nil {
+		return err
+	}
+	sleeping := freeze.Sleeping(p.PID, tids)
 	if err := p.SeizeAll(); err != nil {
 		return err
 	}
@@ -389,7 +394,7 @@ func (m *source) finish(p *tracer.Process, src *pages.Source) error {
 	if err := AtFreeze.Hit(); err != nil {
 		return err
 	}
-	img, err := freeze.Capture(p, func(t int) id.HomePID { return id.HomePID(t) })
+	img, err := freeze.Capture(p, func(t int) id.HomePID { return id.HomePID(t) }, func(t int) uint64 { return sleeping[t] })
 	if err != nil {
 		return err
 	}

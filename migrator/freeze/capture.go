@@ -57,7 +57,8 @@ func FreeBase(as []image.Area, slots int) mem.Addr {
 
 // Capture takes everything of the held process but its memory. tidOf says how the process itself numbers a thread. Registers
 // are those to resume with: calls that our own stop has cut are marked to be made again.
-func Capture(p *tracer.Process, tidOf func(int) id.HomePID) (image.Process, error) {
+// restarted says which call a thread in restart_syscall continues: no register tells; 0 means that nobody knows.
+func Capture(p *tracer.Process, tidOf func(int) id.HomePID, restarted func(tid int) uint64) (image.Process, error) {
 	var m image.Process
 	l := p.Leader()
 	if l == nil {
@@ -75,7 +76,7 @@ func Capture(p *tracer.Process, tidOf func(int) id.HomePID) (image.Process, erro
 		return m, err
 	}
 	for _, t := range p.Held() {
-		th, err := captureThread(t, &m)
+		th, err := captureThread(t, restarted)
 		if err != nil {
 			return m, err
 		}
@@ -83,6 +84,32 @@ func Capture(p *tracer.Process, tidOf func(int) id.HomePID) (image.Process, erro
 		m.Threads = append(m.Threads, th)
 	}
 	return m, nil
+}
+
+// Sleeping notes in which call each thread sleeps that is in restart_syscall, by what the kernel calls the place: once the
+// thread is stopped nothing tells any more.
+func Sleeping(pid int, tids []int) map[int]uint64 {
+	out := map[int]uint64{}
+	for _, tid := range tids {
+		call, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/syscall", pid, tid))
+		f := strings.Fields(string(call))
+		if err != nil || len(f) < 7 || f[0] != "219" {
+			continue
+		}
+		at, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/wchan", pid, tid))
+		first, _ := strconv.ParseUint(strings.TrimPrefix(f[1], "0x"), 16, 64)
+		switch w := string(at); {
+		case strings.Contains(w, "futex"):
+			out[tid] = abi.SysFutex
+		case strings.Contains(w, "poll"):
+			out[tid] = abi.SysPoll
+		case strings.Contains(w, "nanosleep") && first < 64: // a clock, not an address
+			out[tid] = abi.SysClockNanosleep
+		case strings.Contains(w, "nanosleep"):
+			out[tid] = abi.SysNanosleep
+		}
+	}
+	return out
 }
 
 // describe reads what /proc says.
@@ -172,7 +199,7 @@ func captureProcess(l *tracer.Thread, m *image.Process) error {
 	return nil
 }
 
-func captureThread(t *tracer.Thread, m *image.Process) (image.Thread, error) {
+func captureThread(t *tracer.Thread, restarted func(tid int) uint64) (image.Thread, error) {
 	th := image.Thread{Regs: t.Regs, Mask: t.Mask}
 	var err error
 	if th.XState, err = kern.GetXState(t.TID); err != nil {
@@ -204,6 +231,11 @@ func captureThread(t *tracer.Thread, m *image.Process) (image.Thread, error) {
 	th.Pending = append([]abi.Siginfo(nil), t.Stash...)
 	mend(t, len(pending) > 0)
 	th.Regs = t.Regs
+	if th.Regs.OrigRAX == abi.SysRestartSyscall && int64(th.Regs.RAX) == -abi.ERestartBlock {
+		if th.Regs.OrigRAX = restarted(t.TID); th.Regs.OrigRAX == 0 {
+			return th, fmt.Errorf("thread %d sleeps in a call that was interrupted before, and which one cannot be told: try again later", t.TID)
+		}
+	}
 	if th.Regs.OrigRAX == abi.SysFutex && int64(th.Regs.RAX) == -abi.ERestartBlock {
 		th.Regs.RAX = restartSys // the restart block waits on memory of this side
 	}
