@@ -11,7 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"mosix/gossip"
 	"mosix/gossip/peer"
 	"mosix/internal/config"
 	"mosix/internal/fault"
