@@ -241,11 +241,22 @@ func TestLiveProcess(t *testing.T) {
 	defer w.Close()
 	cmd := exec.Command("cat")
 	cmd.Stdin = r
+	echo, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := cmd.Start(); err != nil {
 		t.Skip("needs cat: ", err)
 	}
 	r.Close()
 	pid := cmd.Process.Pid
+	// What cat repeats it has repeated after it had loaded its libraries: nothing in it changes any more.
+	if _, err := w.WriteString("x"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := echo.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
 	st, err := Default.Stat(pid)
 	if err != nil || st.PID != pid || st.PPID != os.Getpid() || st.Start == 0 {
 		t.Errorf("stat %+v, %v", st, err)

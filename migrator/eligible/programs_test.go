@@ -34,12 +34,12 @@ func TestOrdinaryPrograms(t *testing.T) {
 		{"/usr/bin/awk", "BEGIN { print \"up\"; fflush(); getline }"},
 		{"/bin/bash", "-c", "echo up; read x"},
 		{"/bin/sh", "-c", "echo up; read x"},
-		{goProgram, "-test.run=TestHelperProcess", "-test.v"},
+		{goProgram},
 	} {
 		t.Run(filepath.Base(args[0]), func(t *testing.T) {
 			cmd := exec.Command(args[0], args[1:]...)
 			cmd.Dir = "/"
-			cmd.Env = []string{"LANG=C.UTF-8", "PATH=/usr/bin:/bin", "ELIGIBLE_HELPER=1"}
+			cmd.Env = []string{"LANG=C.UTF-8", "PATH=/usr/bin:/bin", asProgram + "=1"}
 			if os.Getuid() == 0 {
 				cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: victimUID, Gid: victimUID}}
 			}
@@ -64,11 +64,10 @@ func TestOrdinaryPrograms(t *testing.T) {
 	}
 }
 
-// TestHelperProcess is the Go program above.
-func TestHelperProcess(t *testing.T) {
-	if os.Getenv("ELIGIBLE_HELPER") == "" {
-		t.Skip("runs as a child of TestOrdinaryPrograms")
-	}
+// asProgram, in the environment, makes the test's own binary the Go program above.
+const asProgram = "ELIGIBLE_PROGRAM"
+
+func ordinaryGoProgram() {
 	_, _ = os.Stdout.WriteString("up\n")
 	_, _ = io.Copy(io.Discard, os.Stdin)
 }
