@@ -50,9 +50,15 @@ func (n *Node) receive(from id.Node, s *ferry.Stream, offer ferry.Offer) {
 		return
 	}
 	var t *tenant
+	var reap func()
 	err := ferry.Receive(&n.env, s, offer, n.conf.Cgroup, n.admit(from), func(a *ferry.Arrived) {
-		t = n.newTenant(a)
+		if t = n.newTenant(a); t != nil {
+			reap = a.Guest.Reap
+		}
 	})
+	if reap != nil { // only now: while the keeper is traced, a wait for its end would take its stops away from the tracer
+		n.goes(reap)
+	}
 	v := metrics.Move{Direction: metrics.In, Cause: offer.Cause, Total: time.Since(t0), Result: api.ResultMoved, Bytes: s.Sent}
 	if err != nil {
 		v.Result = api.ResultFailed
@@ -80,7 +86,6 @@ func (n *Node) newTenant(a *ferry.Arrived) *tenant {
 		return nil
 	}
 	t.take(g)
-	n.goes(a.Guest.Reap)
 	return t
 }
 

@@ -193,6 +193,19 @@ func (p *Process) SeizeAllWith(between func() error) error {
 	}
 }
 
+// AwaitEnd waits until every held thread of a process that is being killed has ended. Its parent cannot collect it before.
+func (p *Process) AwaitEnd() {
+	for held := p.Held(); len(held) > 0; held = held[:len(held)-1] { // the leader last: it ends after all others
+		t := held[len(held)-1]
+		for {
+			if _, err := wait(t.TID, nil); err != nil {
+				break
+			}
+		}
+		delete(p.threads, t.TID)
+	}
+}
+
 func gone(err error) error {
 	if kern.IsGone(err) {
 		return fmt.Errorf("%w (%v)", ErrGone, err)

@@ -506,6 +506,12 @@ func (g *Guest) Discard() {
 		return
 	}
 	_ = g.proc.Kill()
+	if g.P != nil { // the keeper ends after all that it has made, and what is traced ends when its tracer knows
+		g.P.AwaitEnd()
+	}
+	if g.Keeper != nil {
+		g.Keeper.AwaitEnd()
+	}
 	_, _ = g.proc.Wait()
 	if g.P != nil {
 		g.P.Close()
