@@ -122,32 +122,37 @@ func (s *Source) tracked(a image.Area, first bool, d *Dirty) error {
 		}
 		// Another mapping has taken the place of the one that was armed.
 	}
-	if err := kern.UffdRegister(s.Uffd, a.Range); err != nil {
-		// An area that cannot be watched is taken whole each time.
-		if !first {
-			d.Zap = append(d.Zap, a.Range)
-		}
-		return s.whole(a, d)
+	// What is there is taken before the area is armed: arming marks also the pages that nobody has touched, and marks look like
+	// pages in swap. Parts may have been armed as parts of another area, so that the scan which arms alone would miss pages.
+	var there Dirty
+	if err := s.whole(a, &there); err != nil {
+		return err
 	}
-	s.armed[a.Range] = true
 	if !first {
 		d.Zap = append(d.Zap, a.Range)
 	}
-	// Parts of it may have been armed as parts of another area: what is there now is all taken, whoever wrote it.
-	if _, err := kern.ScanPages(s.pagemap, a.Range, true, s.scan); err != nil {
-		return err
-	}
-	if a.File || a.Shared { // pages that this process has not touched have content too
-		d.Send = append(d.Send, a.Range)
+	if err := kern.UffdRegister(s.Uffd, a.Range); err != nil {
+		d.Send = append(d.Send, there.Send...) // an area that cannot be watched is taken whole each time
 		return nil
 	}
-	return s.whole(a, d)
+	s.armed[a.Range] = true
+	rs, err := kern.ScanPages(s.pagemap, a.Range, true, s.scan)
+	if err != nil {
+		return err
+	}
+	for _, r := range rs { // written since there was looked
+		if r.Categories&(kern.PagePresent|kern.PageSwapped) != 0 && r.Categories&kern.PageZero == 0 {
+			there.Send = append(there.Send, r.Range)
+		}
+	}
+	d.Send = append(d.Send, mem.Normalize(there.Send)...)
+	return nil
 }
 
 // whole takes everything that an area holds.
 func (s *Source) whole(a image.Area, d *Dirty) error {
 	if a.File || a.Shared {
-		if a.Prot&abi.ProtRead != 0 || a.Shared {
+		if a.Prot != abi.ProtNone || a.Shared {
 			d.Send = append(d.Send, a.Range)
 			return nil
 		}

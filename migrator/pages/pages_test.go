@@ -346,6 +346,24 @@ func TestOnlyWhatWasWritten(t *testing.T) {
 	}
 }
 
+// TestUntouchedMemoryDoesNotTravel: what a process has reserved and never used is not read, sent, or made at the target.
+func TestUntouchedMemoryDoesNotTravel(t *testing.T) {
+	t.Parallel()
+	v := start(t)
+	if err := v.tell("anon 0x200000000000 0x10000000 3\npoke 0x200000001000 1"); err != nil {
+		t.Fatal(err)
+	}
+	sent, err := move(v, true, true, "poke 0x200000002000 1", "nothing")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, n := range sent {
+		if n > 64<<20 {
+			t.Errorf("round %d sent %d MiB of a process that uses a few", i+1, n>>20)
+		}
+	}
+}
+
 // TestStopAndCopy: without tracking one round takes everything.
 func TestStopAndCopy(t *testing.T) {
 	t.Parallel()
