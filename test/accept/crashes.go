@@ -135,6 +135,9 @@ func crashes(b *bench) (figures string, err error) {
 		if b.ctx.Err() != nil {
 			return "", b.ctx.Err()
 		}
+		if b.match != nil && !b.match.MatchString(s.String()) {
+			continue
+		}
 		gap, where, err := crash(b, c, s, i)
 		switch {
 		case errors.Is(err, errUnreached):

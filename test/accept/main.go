@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -50,7 +51,8 @@ func checks() []check {
 // bench is what checks share.
 type bench struct {
 	ctx      context.Context
-	full     bool // the sizes and the limits of the acceptance; otherwise small, and without limits of time
+	full     bool           // the sizes and the limits of the acceptance; otherwise small, and without limits of time
+	match    *regexp.Regexp // of the crashes, only those whose name it finds; nil: all
 	programs *workloads.Programs
 	progress func(format string, args ...any)
 }
@@ -106,20 +108,25 @@ func tail(s string, lines int) string {
 func main() {
 	only := flag.String("only", "", "numbers of the lines to run, such as 4,6")
 	quick := flag.Bool("quick", false, "small sizes, no limits of time")
+	match := flag.String("crash", "", "of the crashes of line 5, only those whose name, such as \"out, source-after-park: the link is cut\", this regular expression finds")
 	flag.Parse()
-	if err := run(*only, *quick); err != nil {
+	if err := run(*only, *quick, *match); err != nil {
 		fmt.Fprintln(os.Stderr, "accept:", err)
 		os.Exit(1)
 	}
 }
 
-func run(only string, quick bool) error {
+func run(only string, quick bool, match string) error {
 	if os.Geteuid() != 0 {
 		return errors.New("the lab needs root: run it again with sudo")
 	}
 	wanted, err := numbers(only)
 	if err != nil {
 		return err
+	}
+	crash, err := regexp.Compile(match)
+	if err != nil {
+		return fmt.Errorf("-crash: %w", err)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -129,7 +136,7 @@ func run(only string, quick bool) error {
 	}
 	defer os.RemoveAll(dir)
 	defer cluster.RemovePrograms()
-	b := &bench{ctx: ctx, full: !quick, programs: workloads.NewPrograms(dir), progress: func(format string, args ...any) {
+	b := &bench{ctx: ctx, full: !quick, match: crash, programs: workloads.NewPrograms(dir), progress: func(format string, args ...any) {
 		fmt.Printf("    "+format+"\n", args...)
 	}}
 
