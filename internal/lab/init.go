@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"mosix/internal/config"
+	"mosix/internal/kern"
 )
 
 // InitCommand is the hidden subcommand by which mosixctl becomes the init of a node.
@@ -91,6 +92,7 @@ func InitMain() error {
 // holdSignals makes the init deaf to what would end or stop a program. Handlers, and not "ignore": programs that the init
 // starts inherit what is ignored, but not what is handled.
 func holdSignals() {
+	kern.HeedSignals()
 	c := make(chan os.Signal, 1)
 	signal.Notify(c, syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGPIPE, syscall.SIGALRM, syscall.SIGTERM, syscall.SIGUSR1,
 		syscall.SIGUSR2, syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU, syscall.SIGWINCH, syscall.SIGIO, syscall.SIGPWR)
