@@ -113,6 +113,10 @@ func (s *Source) tracked(a image.Area, first bool, d *Dirty) error {
 		rs, err := kern.ScanPages(s.pagemap, a.Range, true, s.scan)
 		if err == nil {
 			for _, r := range rs {
+				if empty(a, r) { // given back since the last round
+					d.Zap = append(d.Zap, r.Range)
+					continue
+				}
 				d.Send = append(d.Send, r.Range)
 			}
 			return nil
@@ -141,12 +145,17 @@ func (s *Source) tracked(a image.Area, first bool, d *Dirty) error {
 		return err
 	}
 	for _, r := range rs { // written since there was looked
-		if r.Categories&(kern.PagePresent|kern.PageSwapped) != 0 && r.Categories&kern.PageZero == 0 {
+		if !empty(a, r) {
 			there.Send = append(there.Send, r.Range)
 		}
 	}
 	d.Send = append(d.Send, mem.Normalize(there.Send)...)
 	return nil
+}
+
+// empty reports whether pages of a that count as written hold nothing but zeros, because they are not there (any more).
+func empty(a image.Area, r kern.PageRegion) bool {
+	return !a.File && !a.Shared && (r.Categories&(kern.PagePresent|kern.PageSwapped) == 0 || r.Categories&kern.PageZero != 0)
 }
 
 // whole takes everything that an area holds.
