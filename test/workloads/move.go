@@ -68,7 +68,9 @@ func (m *Mover) move(w Workload, pid int, to id.Node) (bool, error) {
 				m.mu.Unlock()
 				return false, nil
 			}
-			if !w.MayRefuse || try == 100 {
+			// One that is on its way by itself can be asked again, as a user would.
+			onItsWay := len(r.Refusals) == 1 && r.Refusals[0].What == "moving"
+			if !w.MayRefuse && !onItsWay || try == 100 {
 				return false, fmt.Errorf("the move to %s was refused: %v", to, r.Refusals)
 			}
 			time.Sleep(50 * time.Millisecond)
@@ -86,14 +88,14 @@ func (m *Mover) Once(w Workload) func(pid int) error {
 			return err
 		}
 		time.Sleep(between)
-		if w.comesHome() {
-			return nil
-		}
 		p, err := m.Cluster.Process(m.Home, pid)
 		if err != nil {
 			return err
 		}
-		if p.Where != m.Others[0] || p.State != api.ProcessAway || p.Epoch == 0 {
+		if p.Epoch >= 2 || p.State == api.ProcessMoving {
+			return nil // it has come home for something that can be done there only, or is on its way
+		}
+		if p.Where != m.Others[0] || p.State != api.ProcessAway || p.Epoch != 1 {
 			return fmt.Errorf("after a move to %s mosixctl ps has it %s at %s, epoch %d", m.Others[0], p.State, p.Where, p.Epoch)
 		}
 		return nil
