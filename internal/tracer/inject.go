@@ -18,7 +18,20 @@ func (t *Thread) begin() error {
 	if err := kern.SetSigMask(t.TID, injectMask); err != nil {
 		return gone(err)
 	}
-	t.injected = true
+	t.injected, t.loose = true, true
+	return nil
+}
+
+// settle gives the thread its own registers and mask between injected calls too: should this agent die here, the kernel lets
+// the thread run on, and it must be itself then.
+func (t *Thread) settle() error {
+	if err := kern.SetRegs(t.TID, &t.Regs); err != nil {
+		return gone(err)
+	}
+	if err := kern.SetSigMask(t.TID, t.Mask); err != nil {
+		return gone(err)
+	}
+	t.injected, t.mask = false, t.Mask
 	return nil
 }
 
@@ -68,7 +81,7 @@ func (t *Thread) runTo(r abi.Regs, stop mem.Addr) (abi.Regs, error) {
 			if stop != 0 && mem.Addr(out.RIP) != stop {
 				return r, fmt.Errorf("injected code in %d trapped at %#x instead of %#x", t.TID, out.RIP, uint64(stop))
 			}
-			return out, nil
+			return out, t.settle()
 		case Event:
 			if s.Event == kern.EventClone || s.Event == kern.EventFork || s.Event == kern.EventVfork {
 				n, err := kern.EventMsg(t.TID)
@@ -235,12 +248,13 @@ func (t *Thread) PutBack() error {
 	if err := kern.SetRegs(t.TID, &t.Regs); err != nil {
 		return gone(err)
 	}
-	if t.injected {
+	if t.injected || t.mask != t.Mask {
 		if err := kern.SetSigMask(t.TID, t.Mask); err != nil {
 			return gone(err)
 		}
-		t.injected = false
+		t.injected, t.mask = false, t.Mask
 	}
+	t.loose = false
 	return nil
 }
 
@@ -305,9 +319,14 @@ func (t *Thread) Release() error {
 	return gone(kern.Detach(t.TID, 0))
 }
 
-// Abandon lets the thread go as it stands: the caller has set its registers.
+// Abandon lets the thread go as it stands: the caller has set its registers. Unless it was put back, its signals are blocked.
 func (t *Thread) Abandon() error {
 	delete(t.Proc.threads, t.TID)
+	if t.loose {
+		if err := kern.SetSigMask(t.TID, injectMask); err != nil {
+			return gone(err)
+		}
+	}
 	return gone(kern.Detach(t.TID, 0))
 }
 

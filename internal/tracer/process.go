@@ -41,7 +41,9 @@ type Thread struct {
 	Stash []abi.Siginfo // signals that our stops took out of the kernel's queue; Release gives them back
 
 	stopped  bool
-	injected bool
+	injected bool   // the kernel has injectMask for it
+	loose    bool   // calls were injected since it was put back
+	mask     uint64 // that the kernel has for it, when not injected
 }
 
 // injectMask blocks every signal during injected calls but SIGTRAP: that one blocked, the trap that ends a batch would reset
@@ -229,6 +231,7 @@ func (t *Thread) awaitStop() error {
 		return gone(err)
 	}
 	t.Mask, err = kern.GetSigMask(t.TID)
+	t.mask = t.Mask
 	return gone(err)
 }
 
