@@ -3,8 +3,8 @@
 //
 // The source (home when a process leaves, the host when it returns):
 //
-//	Offered → Preparing → Copying → Frozen → Finishing → Parked → Committed → Gone
-//	   └─────────┴───────────┴─────────┴────────┴───────────┴────────┴──→ Stayed
+//	Offered → Preparing → Copying → Frozen → Finishing → Parking → Parked → Committed → Gone
+//	   └─────────┴───────────┴─────────┴────────┴───────────┴─────────┴────────┴──→ Stayed
 //
 // The target:
 //

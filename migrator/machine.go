@@ -15,6 +15,7 @@ const (
 	Copying   State = "Copying"
 	Frozen    State = "Frozen"
 	Finishing State = "Finishing"
+	Parking   State = "Parking"
 	Parked    State = "Parked"
 	Committed State = "Committed"
 	Gone      State = "Gone"   // source: the process runs at the target
@@ -77,8 +78,8 @@ var sourceRules = map[key]rule{
 	{Preparing, Prepared}: {Copying, Go},
 	{Copying, Froze}:      {Frozen, Go},
 	{Frozen, SentAll}:     {Finishing, Go},
-	{Finishing, BeReady}:  {Finishing, Go},
-	{Finishing, DidPark}:  {Parked, Go},
+	{Finishing, BeReady}:  {Parking, Go},
+	{Parking, DidPark}:    {Parked, Go},
 	{Parked, DoCommit}:    {Committed, Go},
 	{Committed, IsRun}:    {Gone, Go},
 
@@ -102,7 +103,7 @@ func init() {
 			sourceRules[key{s, e}] = rule{Stayed, Release}
 		}
 	}
-	for _, s := range []State{Frozen, Finishing} {
+	for _, s := range []State{Frozen, Finishing, Parking} {
 		for _, e := range []Event{Lost, Failed, DoAbort} {
 			sourceRules[key{s, e}] = rule{Stayed, Release}
 		}

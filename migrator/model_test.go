@@ -210,9 +210,11 @@ func (m *model) sourceSteps(w world) {
 	case Frozen:
 		own(SentAll, func(n *world) { n.say(true, mFinal) })
 	case Finishing:
-		if w.heard || m.hasty {
-			own(DidPark, func(n *world) { n.awake = false })
+		if w.heard || m.hasty { // hasty: it takes for said what was not
+			own(BeReady, nil)
 		}
+	case Parking:
+		own(DidPark, func(n *world) { n.awake = false })
 	case Parked:
 		own(DoCommit, func(n *world) { n.unsent, n.sentAge = true, 0 })
 	case Committed:

@@ -135,7 +135,7 @@ func (p *play) line(w []string) error {
 }
 
 // ways says how far each good move has come when it is in a state.
-var ways = map[State]int{Preparing: 2, Copying: 3, Frozen: 4, Finishing: 5, Complete: 8, Parked: 9, Committed: 10, Running: 11, Gone: 12}
+var ways = map[State]int{Preparing: 2, Copying: 3, Frozen: 4, Finishing: 5, Complete: 8, Parking: 8, Parked: 9, Committed: 10, Running: 11, Gone: 12}
 
 // to goes along the course, without a word, until s.
 func (p *play) to(s State) error {

@@ -283,6 +283,7 @@ func (s *Shadow) start(sl *slot, j *job) {
 		}
 	}
 	if j.seq != 0 {
+		atomic.StoreUint32(&sl.IsSaved, 0)
 		sl.Epoch, sl.Seq = uint64(s.Epoch), uint64(j.seq)
 	}
 	s.issue(sl, uint64(j.plan.Nr), j.plan.Args, j.masked, j.mask)
@@ -352,6 +353,9 @@ func (s *Shadow) collect() {
 // finish answers a call whose result is in its slot.
 func (s *Shadow) finish(sl *slot, j *job) {
 	ret := sl.Ret
+	if atomic.LoadUint32(&sl.IsSaved) != 0 { // an earlier agent ended in the middle of a call of its own
+		ret = sl.Saved
+	}
 	row := homeproxy.Lookup(j.nr)
 	if sl.Cut == stub.CutAfter && ret == -int64(kern.EINTR) {
 		ret = row.RestartCode(j.args)
@@ -467,11 +471,25 @@ func (s *Shadow) Release(m *image.Process, kept func(image.Area) bool) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	sl := s.slots[id.HomePID(s.Process.PID)]
-	if sl == nil || sl.Seq != 0 && sl.Epoch == uint64(s.Epoch) || sl.job != nil {
+	if s.closed {
+		return nil
+	}
+	// Any thread will do; one that waits in a call may wait for ever.
+	var sl *slot
+	for _, x := range s.slots {
+		if x.job == nil && (sl == nil || x.tid == id.HomePID(s.Process.PID)) {
+			sl = x
+		}
+	}
+	if sl == nil {
 		return ErrBusy
 	}
 	last := calls[len(calls)-1]
-	s.push(sl, &job{pre: calls[:len(calls)-1], plan: homeproxy.Plan{Nr: uint32(last.Nr), Args: last.Args}, then: func(int64) {}})
+	sl.Saved = sl.Ret // the host may not have it yet
+	atomic.StoreUint32(&sl.IsSaved, 1)
+	s.push(sl, &job{pre: calls[:len(calls)-1], plan: homeproxy.Plan{Nr: uint32(last.Nr), Args: last.Args}, then: func(int64) {
+		sl.Ret = sl.Saved
+		atomic.StoreUint32(&sl.IsSaved, 0)
+	}})
 	return nil
 }

@@ -110,6 +110,10 @@ type Slot struct {
 	Seq    uint64 // … and which call of this thread: a repeated request is answered, not executed
 	Nest   uint32 // what the agent keeps about the call in flight
 	OutLen uint32
+
+	Saved   int64  // the result of call Seq, while the agent makes a call of its own in this slot
+	IsSaved uint32 // 1 then
+	_       uint32
 }
 
 // States of a slot.

@@ -259,7 +259,8 @@ func (g *Guest) Layout(as []image.Area, zap []mem.Range) error {
 			return fmt.Errorf("area %v overlaps the shared page at %v", a.Range, g.P.Region.Base)
 		}
 	}
-	calls := append(layoutCalls(g.areas, as), zapCalls(zap)...)
+	calls := append(layoutCalls(g.areas, as), reprotectCalls(g.areas, as)...)
+	calls = append(calls, zapCalls(zap)...)
 	out, err := g.P.Leader().Batch(calls)
 	if err != nil {
 		return err

@@ -118,6 +118,27 @@ func mapCall(a image.Area, r mem.Range) stub.Call {
 	return tracer.NewCall(abi.SysMmap, uint64(r.Start), r.Len(), prot, flags, ^uint64(0), 0)
 }
 
+// reprotectCalls gives what stays mapped the protection that it has in want, and write access while pages are put in.
+func reprotectCalls(cur, want []image.Area) []stub.Call {
+	var calls []stub.Call
+	j := 0
+	for _, a := range want {
+		for j < len(cur) && cur[j].End <= a.Start {
+			j++
+		}
+		for k := j; k < len(cur) && cur[k].Start < a.End; k++ {
+			if x := a.Intersect(cur[k].Range); x.Len() > 0 && cur[k].Prot != a.Prot {
+				prot := uint64(a.Prot)
+				if prot != abi.ProtNone {
+					prot |= abi.ProtWrite
+				}
+				calls = append(calls, tracer.NewCall(abi.SysMprotect, uint64(x.Start), x.Len(), prot))
+			}
+		}
+	}
+	return calls
+}
+
 // zapCalls empties ranges, so that what is not sent again is zero.
 func zapCalls(rs []mem.Range) []stub.Call {
 	var calls []stub.Call
