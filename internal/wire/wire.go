@@ -47,6 +47,7 @@ const (
 	Commit   Type = 15 // the one irreversible message
 	Running  Type = 16 // target: it runs here
 	Abort    Type = 17 // either: it stays, or goes on, where it was
+	Beat     Type = 18 // either, again and again: this agent lives and the way is open
 )
 
 // Frames of a guest's service; the host dials.

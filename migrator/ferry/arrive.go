@@ -85,10 +85,7 @@ func (h *homecomer) collect() error {
 		}
 		switch f.Type {
 		case wire.Ping:
-			w := &pack.Writer{}
-			w.U64(uint64(kern.Now(kern.ClockMonotonic)))
-			w.U64(uint64(kern.Now(kern.ClockBoottime)))
-			err = h.s.Send(wire.Pong, f.Epoch, w.B)
+			err = h.s.pong(f.Epoch)
 		case wire.Layout:
 			var zap []mem.Range
 			if _, zap, err = decodeLayout(f.Payload); len(zap) > 0 {
@@ -211,7 +208,7 @@ func (h *homecomer) run() error {
 // commit waits for Commit. Silence is Commit too, once the guest's lease, which was shortened before its image was sent, has
 // ended it: home has the whole process, and nobody else.
 func (h *homecomer) commit() error {
-	f, err := h.s.Recv(h.env.MoveLease + migrator.Margin)
+	f, err := h.s.awaitCommit(h.env.MoveLease + migrator.Margin)
 	switch {
 	case err != nil:
 		h.env.Log.Warn("the way home was cut; the process goes on here when the lease of its guest is over", "process", h.offer.Process, "err", err)

@@ -333,6 +333,9 @@ func (m *homeward) commit(p *tracer.Process, f0 time.Time) error {
 	if err := AtPark.Hit(); err != nil {
 		return m.unstop(p, err)
 	}
+	if err := m.s.Probe(m.offer.Epoch); err != nil {
+		return m.unstop(p, err)
+	}
 	if _, err := m.on(migrator.DoCommit); err != nil {
 		return err
 	}

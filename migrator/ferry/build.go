@@ -93,10 +93,7 @@ func (t *target) build() error {
 		}
 		switch f.Type {
 		case wire.Ping:
-			w := &pack.Writer{}
-			w.U64(uint64(kern.Now(kern.ClockMonotonic)))
-			w.U64(uint64(kern.Now(kern.ClockBoottime)))
-			err = t.s.Send(wire.Pong, f.Epoch, w.B)
+			err = t.s.pong(f.Epoch)
 		case wire.Prepare:
 			if err = t.prepare(f.Payload); err == nil {
 				err = t.s.Send(wire.Prepared, f.Epoch, nil)
@@ -162,6 +159,28 @@ func filterBytes() []byte {
 	return w.B
 }
 
+// pong answers a Ping with this node's clocks.
+func (s *Stream) pong(e id.Epoch) error {
+	w := &pack.Writer{}
+	w.U64(uint64(kern.Now(kern.ClockMonotonic)))
+	w.U64(uint64(kern.Now(kern.ClockBoottime)))
+	return s.Send(wire.Pong, e, w.B)
+}
+
+// awaitCommit reads the frame after Ready, for at most d; meanwhile it answers the source's Pings.
+func (s *Stream) awaitCommit(d time.Duration) (wire.Frame, error) {
+	end := time.Now().Add(d)
+	for {
+		f, err := s.Recv(max(time.Until(end), time.Millisecond))
+		if err != nil || f.Type != wire.Ping {
+			return f, err
+		}
+		if err := s.pong(f.Epoch); err != nil {
+			return f, err
+		}
+	}
+}
+
 func (t *target) complete(payload []byte) error {
 	f, err := image.Decode(payload)
 	if err != nil {
@@ -194,7 +213,7 @@ func (t *target) complete(payload []byte) error {
 
 // decide waits for Commit, and lets the guest run if it comes in time.
 func (t *target) decide(run func(*Arrived)) error {
-	f, err := t.s.Recv(t.env.MoveLease)
+	f, err := t.s.awaitCommit(t.env.MoveLease)
 	ev := migrator.DoCommit
 	switch {
 	case err != nil:

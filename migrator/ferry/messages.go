@@ -141,6 +141,7 @@ func ReadOffer(s *Stream) (Offer, error) {
 	if err := s.Hello(); err != nil {
 		return Offer{}, err
 	}
+	s.Guard()
 	f, err := s.Expect(wire.Offer, stepTime)
 	if err != nil {
 		return Offer{}, err

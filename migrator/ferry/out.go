@@ -72,7 +72,7 @@ func strategy(rounds int) string {
 }
 
 const (
-	stepTime  = 20 * time.Second // the other side's longest silence before Commit
+	stepTime  = 20 * time.Second // the longest step of another agent that lives, before Commit
 	maxRounds = 8
 )
 
@@ -136,6 +136,7 @@ func (m *source) negotiate() error {
 	if err := m.s.Hello(); err != nil {
 		return err
 	}
+	m.s.Guard()
 	if err := m.s.Send(wire.Offer, m.offer.Epoch, m.offer.Encode()); err != nil {
 		return err
 	}
@@ -435,6 +436,10 @@ func (m *source) commit(p *tracer.Process, f0 time.Time) error {
 		return err
 	}
 	if err := AtPark.Hit(); err != nil {
+		return m.giveUp(p, err)
+	}
+	// What the target has said may be old: it must live, and the way be open, just before the point of no return.
+	if err := m.s.Probe(m.offer.Epoch); err != nil {
 		return m.giveUp(p, err)
 	}
 	h := g.Header()

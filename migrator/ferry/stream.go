@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"time"
 
@@ -17,17 +18,105 @@ import (
 	"mosix/internal/wire"
 )
 
+// How a broken way is noticed. Each end of a guarded stream sends a Beat every beatEvery, whatever else it does; where nothing at
+// all has come in for maxSilence, the stream is closed: a process that is held for the move must run on within a second.
+const (
+	beatEvery  = 100 * time.Millisecond
+	maxSilence = 700 * time.Millisecond
+	ahead      = 4 // frames that are read before somebody asks for them
+)
+
 // Stream is a connection that carries frames. Send may be called from several goroutines.
 type Stream struct {
 	conn net.Conn
 	r    *bufio.Reader
 	mu   sync.Mutex // guards writes
 	Sent uint64     // bytes of payload, guarded by mu
+
+	// Of a guarded stream:
+	frames chan wire.Frame
+	broken chan struct{} // closed when err is set
+	err    error         // why nothing more comes in
+	closed chan struct{}
+	once   sync.Once
 }
 
 // NewStream speaks frames over conn.
 func NewStream(conn net.Conn) *Stream {
-	return &Stream{conn: conn, r: bufio.NewReaderSize(conn, 1<<16)}
+	s := &Stream{conn: conn, closed: make(chan struct{})}
+	s.r = bufio.NewReaderSize(heard{s}, 1<<16)
+	return s
+}
+
+// heard reads from a stream's connection and gives up when nothing at all was heard for too long.
+type heard struct{ s *Stream }
+
+func (h heard) Read(b []byte) (int, error) {
+	if h.s.frames == nil {
+		return h.s.conn.Read(b)
+	}
+	_ = h.s.conn.SetReadDeadline(time.Now().Add(maxSilence))
+	n, err := h.s.conn.Read(b)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = fmt.Errorf("nothing was heard of the other agent for %v: %w", maxSilence, err)
+	}
+	return n, err
+}
+
+// Guard begins to watch the stream: from then on a broken way ends it, also while nobody reads or writes. Both ends guard a
+// move, after their first frames.
+func (s *Stream) Guard() {
+	s.frames, s.broken = make(chan wire.Frame, ahead), make(chan struct{})
+	go s.beat()
+	go s.read()
+}
+
+func (s *Stream) beat() {
+	tick := time.NewTicker(beatEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-s.closed:
+			return
+		case <-s.broken:
+			return
+		case <-tick.C:
+			if s.Send(wire.Beat, 0, nil) != nil {
+				return // whoever reads finds out why
+			}
+		}
+	}
+}
+
+func (s *Stream) read() {
+	for {
+		f, err := wire.Read(s.r)
+		if err != nil {
+			s.err = err
+			close(s.broken)
+			_ = s.conn.SetWriteDeadline(time.Now()) // who writes now writes for nobody
+			s.conn.Close()
+			return
+		}
+		if f.Type == wire.Beat {
+			continue
+		}
+		select {
+		case s.frames <- f:
+		case <-s.closed:
+			return
+		}
+	}
+}
+
+// Err reports why nothing more can come in over a guarded stream; nil as long as the way seems open.
+func (s *Stream) Err() error {
+	select {
+	case <-s.broken:
+		return closedByPeer(s.err)
+	default:
+		return nil
+	}
 }
 
 // Send writes one frame.
@@ -35,6 +124,11 @@ func (s *Stream) Send(t wire.Type, e id.Epoch, payload []byte) error {
 	f := wire.Frame{Type: t, Epoch: e, Payload: payload}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.broken != nil {
+		if err := s.Err(); err != nil {
+			return err
+		}
+	}
 	s.Sent += uint64(len(payload))
 	_ = s.conn.SetWriteDeadline(time.Now().Add(30 * time.Second))
 	if len(payload) < 16<<10 {
@@ -51,16 +145,51 @@ func (s *Stream) Send(t wire.Type, e id.Epoch, payload []byte) error {
 
 // Recv reads one frame, waiting at most d (0: for ever).
 func (s *Stream) Recv(d time.Duration) (wire.Frame, error) {
+	if s.frames != nil {
+		return s.next(d)
+	}
 	var at time.Time
 	if d > 0 {
 		at = time.Now().Add(d)
 	}
 	_ = s.conn.SetReadDeadline(at)
 	f, err := wire.Read(s.r)
+	return f, closedByPeer(err)
+}
+
+// next is Recv of a guarded stream: frames that came in before it broke are still there.
+func (s *Stream) next(d time.Duration) (wire.Frame, error) {
+	select {
+	case f := <-s.frames:
+		return f, nil
+	default:
+	}
+	var late <-chan time.Time
+	if d > 0 {
+		t := time.NewTimer(d)
+		defer t.Stop()
+		late = t.C
+	}
+	select {
+	case f := <-s.frames:
+		return f, nil
+	case <-s.broken:
+		select {
+		case f := <-s.frames:
+			return f, nil
+		default:
+			return wire.Frame{}, closedByPeer(s.err)
+		}
+	case <-late:
+		return wire.Frame{}, fmt.Errorf("the other agent lives and has not answered within %v: %w", d, os.ErrDeadlineExceeded)
+	}
+}
+
+func closedByPeer(err error) error {
 	if errors.Is(err, io.EOF) {
 		err = fmt.Errorf("the other agent has closed the connection: %w", err)
 	}
-	return f, err
+	return err
 }
 
 // Expect reads one frame that must be of type want. An Abort or Refuse from the other side becomes an error of its own.
@@ -93,7 +222,19 @@ func (s *Stream) Hello() error {
 }
 
 // Close closes the connection.
-func (s *Stream) Close() error { return s.conn.Close() }
+func (s *Stream) Close() error {
+	s.once.Do(func() { close(s.closed) })
+	return s.conn.Close()
+}
+
+// Probe asks the other end of a guarded move for a sign of life and waits for it. Nothing else may be due from it.
+func (s *Stream) Probe(e id.Epoch) error {
+	if err := s.Send(wire.Ping, e, nil); err != nil {
+		return err
+	}
+	_, err := s.Expect(wire.Pong, 0)
+	return err
+}
 
 // AbortError says that the other side gave the move up.
 type AbortError struct{ Why string }
