@@ -14,7 +14,7 @@ ARGS     ?=
 # Tests by what they need. A package that is not named in the two lists is tested as unit.
 KERNEL_DIRS  := internal/feature internal/kern internal/stub internal/region internal/tracer internal/keeper \
                 migrator/pages migrator/freeze migrator/thaw migrator/ferry homeproxy/shadow homeproxy/guest
-CLUSTER_DIRS := node internal/lab test/workloads test/conformance test/accept test/red
+CLUSTER_DIRS := node internal/lab test/cluster test/workloads test/accept
 
 PACKAGES = $(shell $(GO) list ./...)
 KERNEL   = $(filter $(KERNEL_DIRS:%=mosix/%),$(PACKAGES))
