@@ -1,6 +1,7 @@
 package tracer
 
 import (
+	"errors"
 	"fmt"
 
 	"mosix/internal/abi"
@@ -313,10 +314,11 @@ func (t *Thread) Release() error {
 	if !t.stopped {
 		return nil
 	}
-	if err := t.PutBack(); err != nil {
+	err := t.PutBack()
+	if errors.Is(err, ErrGone) {
 		return err
 	}
-	return gone(kern.Detach(t.TID, 0))
+	return errors.Join(err, gone(kern.Detach(t.TID, 0)))
 }
 
 // Abandon lets the thread go as it stands: the caller has set its registers. Unless it was put back, its signals are blocked.
