@@ -210,7 +210,7 @@ func (n *Node) adoptGuest(k found, guests []found) error {
 		cgroups = append(cgroups, thaw.CgroupOf(d, p, k.pid))
 	}
 	cmd, _ := procfs.Default.Cmdline(body.pid)
-	t := &tenant{n: n, uid: 0, command: strings.Join(cmd, " "), done: make(chan struct{})}
+	t := &tenant{n: n, uid: 0, command: strings.Join(cmd, " "), done: make(chan struct{}), held: make(chan struct{}, 1)}
 	g, err := guest.New(guest.Options{Process: p, Epoch: id.Epoch(h.Epoch), PID: body.pid, Keeper: k.g, KeeperID: k.pid, Region: body.g,
 		Listener: listener, Cgroups: cgroups, Clocks: thaw.Clocks{Mono: monoOffset(body.pid), Real: body.g.Header().RealOffset}, Link: t, Log: n.log, Code: n.code})
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"mosix/internal/id"
 	"mosix/internal/image"
 	"mosix/internal/kern"
+	"mosix/internal/mem"
 	"mosix/internal/pack"
 	"mosix/internal/region"
 	"mosix/internal/stub"
@@ -65,12 +66,13 @@ type away struct {
 	sh     *shadow.Shadow // replaced when a homecoming is given up
 	uid    uint32
 
-	mu    sync.Mutex
-	conn  *ferry.Stream  // of the service; nil: out of reach
-	seen  int            // how often the guest has attached
-	cpu   time.Duration  // used away, as the host says
-	ended chan struct{}  // closed when it is away no longer
-	users sync.WaitGroup // of the region
+	mu     sync.Mutex
+	conn   *ferry.Stream  // of the service; nil: out of reach
+	seen   int            // how often the guest has attached
+	cpu    time.Duration  // used away, as the host says
+	ended  chan struct{}  // closed when it is away no longer
+	users  sync.WaitGroup // of the region
+	memory atomic.Int32   // of the shadow: held, going, gone
 }
 
 // record finds or makes the record of a process.
@@ -103,7 +105,8 @@ func (n *Node) depart(r *record, f *image.Family, g *region.Region, where id.Nod
 	return a, nil
 }
 
-// arrived notes that the guest is known to run: now the memory here can go.
+// arrived notes that the guest runs and has its lease from here: now the memory here can go. Before that the guest may end with
+// the short lease of its move, however late we hear of it, and the process must be able to run on here.
 func (a *away) arrived() {
 	h := a.region.Header()
 	if atomic.LoadUint32(&h.State) == stub.StateAway {
@@ -111,9 +114,45 @@ func (a *away) arrived() {
 	}
 	atomic.StoreUint64(&h.LeaseEnd, uint64(kern.Now(kern.ClockBoottime)+int64(a.n.env.Lease+migrator.Margin)))
 	atomic.StoreUint32(&h.State, stub.StateAway)
-	if err := a.sh.Release(&a.family.Members[0], thaw.Kept); err != nil && !errors.Is(err, shadow.ErrBusy) {
+	a.memory.Store(memoryGoing)
+	err := a.sh.Release(&a.family.Members[0], thaw.Kept, func() { a.memory.Store(memoryGone) })
+	if err != nil {
+		a.memory.Store(memoryHeld)
+	}
+	if err != nil && !errors.Is(err, shadow.ErrBusy) {
 		a.n.log.Warn("memory of a shadow stays in use", "process", a.r.id, "err", err)
 	}
+}
+
+// What has become of the memory of a shadow.
+const (
+	memoryHeld  = 0 // all of it is here still
+	memoryGoing = 1
+	memoryGone  = 2
+)
+
+// clear says which areas of the shadow must be emptied before a guest's memory is put in: those that were not given back. From
+// then on the guest alone has the process.
+func (a *away) clear() []mem.Range {
+	for range 500 {
+		if a.memory.Load() != memoryGoing {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	if a.memory.Load() == memoryGone {
+		return nil
+	}
+	h := a.region.Header()
+	atomic.StoreUint64(&h.LeaseEnd, uint64(kern.Now(kern.ClockBoottime)+int64(a.n.env.Lease+migrator.Margin)))
+	atomic.StoreUint32(&h.State, stub.StateAway)
+	var out []mem.Range
+	for _, x := range a.family.Members[0].Areas {
+		if !x.Shared && !thaw.Kept(x) {
+			out = append(out, x.Range)
+		}
+	}
+	return out
 }
 
 // keepLease decides what becomes of a process whose guest is not heard of: before it was known to run it goes on here, later it
@@ -314,7 +353,6 @@ func (a *away) serve(s *ferry.Stream) {
 	a.seen++
 	sh := a.sh
 	a.mu.Unlock()
-	a.arrived()
 	out := toHost{a, s}
 	if err := s.Send(wire.Attached, a.epoch, nil); err != nil {
 		return
@@ -380,12 +418,18 @@ func (a *away) handle(s *ferry.Stream, f wire.Frame) error {
 			}
 		}()
 	case wire.Lease:
-		at := r.U64()
+		at, until := r.U64(), r.U64()
+		if until > at+uint64(a.n.env.MoveLease) {
+			a.arrived() // a grant has reached it: it does not end with the move's short lease
+		}
 		atomic.StoreUint64(&a.region.Header().LeaseEnd, uint64(kern.Now(kern.ClockBoottime)+int64(a.n.env.Lease+migrator.Margin)))
 		w := &pack.Writer{}
 		w.U64(at)
 		w.U64(uint64(a.n.env.Lease))
 		return s.Send(wire.Grant, a.epoch, w.B)
+	case wire.Hold:
+		a.shadow().HoldSignals(r.Bool())
+		return s.Send(wire.Held, a.epoch, nil)
 	case wire.Usage:
 		a.mu.Lock()
 		a.cpu = time.Duration(r.U64())
@@ -482,7 +526,7 @@ func (n *Node) welcome(from id.Node, s *ferry.Stream, offer ferry.Offer) {
 	seen := a.seen
 	a.mu.Unlock()
 	f, stats, err := ferry.Welcome(&n.env, s, ferry.Returning{
-		Offer: offer, Region: a.region,
+		Offer: offer, Region: a.region, Clear: a.clear(),
 		Quiet: func() error {
 			a.mu.Lock()
 			sh := a.sh

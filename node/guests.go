@@ -16,6 +16,7 @@ import (
 	"mosix/internal/image"
 	"mosix/internal/kern"
 	"mosix/internal/pack"
+	"mosix/internal/tracer"
 	"mosix/internal/transport"
 	"mosix/internal/wire"
 	"mosix/migrator"
@@ -37,7 +38,8 @@ type tenant struct {
 
 	mu     sync.Mutex
 	conn   *ferry.Stream
-	doomed bool // committed to home: no lease is asked for any more
+	held   chan struct{} // home keeps signals
+	doomed bool          // committed to home: no lease is asked for any more
 	done   chan struct{}
 	once   sync.Once
 }
@@ -76,7 +78,7 @@ func (n *Node) receive(from id.Node, s *ferry.Stream, offer ferry.Offer) {
 
 // newTenant takes charge of a guest that is about to run.
 func (n *Node) newTenant(a *ferry.Arrived) *tenant {
-	t := &tenant{n: n, uid: a.Offer.UID, command: a.Offer.Command, before: time.Duration(a.Offer.CPUTime), came: time.Now(), done: make(chan struct{})}
+	t := &tenant{n: n, uid: a.Offer.UID, command: a.Offer.Command, before: time.Duration(a.Offer.CPUTime), came: time.Now(), done: make(chan struct{}), held: make(chan struct{}, 1)}
 	g, err := guest.New(guest.Options{Process: a.Offer.Process, Epoch: a.Offer.Epoch, PID: a.PID, Keeper: a.Guest.Region(), KeeperID: a.Guest.KeeperPID(),
 		Region: a.Guest.P.Region, Listener: a.Guest.Listener, Uffd: a.Guest.Uffd, Kept: a.Kept, Cgroups: a.Guest.Cgroups, Clocks: a.Guest.Plan.Clocks,
 		Restarts: a.Restarts, Link: t, Log: n.log, Code: n.code})
@@ -213,9 +215,7 @@ func (t *tenant) renew(s *ferry.Stream, stop chan struct{}) {
 	tick := time.NewTicker(max(min(t.n.env.Lease/4, 2*time.Second), 50*time.Millisecond))
 	defer tick.Stop()
 	for {
-		w := &pack.Writer{}
-		w.U64(uint64(kern.Now(kern.ClockBoottime)))
-		if err := s.Send(wire.Lease, t.g.Epoch, w.B); err != nil {
+		if err := t.askLease(s); err != nil {
 			s.Close()
 			return
 		}
@@ -228,6 +228,14 @@ func (t *tenant) renew(s *ferry.Stream, stop chan struct{}) {
 		case <-tick.C:
 		}
 	}
+}
+
+// askLease asks for the lease, and says until when the guest has it now.
+func (t *tenant) askLease(s *ferry.Stream) error {
+	w := &pack.Writer{}
+	w.U64(uint64(kern.Now(kern.ClockBoottime)))
+	w.U64(atomic.LoadUint64(&t.g.Keeper.Keeper().Deadline))
+	return s.Send(wire.Lease, t.g.Epoch, w.B)
 }
 
 func (t *tenant) handle(f wire.Frame) error {
@@ -249,13 +257,23 @@ func (t *tenant) handle(f wire.Frame) error {
 		if copy(si[:], r.Rest()) == len(si) {
 			t.g.Signal(tid, si)
 		}
+	case wire.Held:
+		select {
+		case t.held <- struct{}{}:
+		default:
+		}
 	case wire.Stop:
 		t.g.StopGuest(r.Bool())
 	case wire.Grant:
 		at, d := r.U64(), r.U64()
 		t.mu.Lock()
 		if !t.doomed && !t.g.Leaving() {
-			atomic.StoreUint64(&t.g.Keeper.Keeper().Deadline, at+d)
+			k := t.g.Keeper.Keeper()
+			short := atomic.LoadUint64(&k.Deadline) <= at+uint64(t.n.env.MoveLease)
+			atomic.StoreUint64(&k.Deadline, at+d)
+			if s := t.conn; short && s != nil {
+				go func() { _ = t.askLease(s) }() // home gives its copy up when it knows
+			}
 		}
 		t.mu.Unlock()
 	case wire.Recall:
@@ -310,6 +328,32 @@ func (t *tenant) Cancel(tid id.HomePID, seq id.Seq) {
 	w.U32(uint32(tid))
 	w.U64(uint64(seq))
 	t.send(wire.Cancel, w)
+}
+
+// Hold implements guest.Link.
+func (t *tenant) Hold() error {
+	select {
+	case <-t.held:
+	default:
+	}
+	w := &pack.Writer{}
+	w.Bool(true)
+	t.send(wire.Hold, w)
+	select {
+	case <-t.held:
+		return nil
+	case <-t.done:
+		return tracer.ErrGone
+	case <-time.After(3 * time.Second):
+		return errors.New("home does not answer on the connection of the guest's calls")
+	}
+}
+
+// Unhold implements guest.Link.
+func (t *tenant) Unhold() {
+	w := &pack.Writer{}
+	w.Bool(false)
+	t.send(wire.Hold, w)
 }
 
 // Died implements guest.Link: home is told until it knows.

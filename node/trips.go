@@ -192,9 +192,6 @@ func (n *Node) leave(ctx context.Context, r *record, f eligible.Facts, o order) 
 	if out.State == migrator.Stayed {
 		return out, err
 	}
-	if out.State == migrator.Gone {
-		a.arrived()
-	}
 	n.log.Info("moved", "process", r.id, "to", o.to, "cause", o.cause, "state", out.State, "freeze", out.Stats.Freeze, "total", out.Stats.Total, "bytes", out.Stats.Bytes)
 	return out, err
 }

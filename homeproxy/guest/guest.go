@@ -31,6 +31,8 @@ type Link interface {
 	Call(tid id.HomePID, seq id.Seq, req homeproxy.Request, restart bool)
 	Cancel(tid id.HomePID, seq id.Seq)
 	Died(status int)
+	Hold() error // home keeps signals from now on; all that it sent before are here when it returns
+	Unhold()
 	WantHome(why string) // a call that cannot be served at a distance: start the move home
 }
 
@@ -401,9 +403,7 @@ func (g *Guest) finish(c *call, ret int64) {
 	}
 	if abi.IsRestart(ret) || len(g.signals) > 0 {
 		c.answer = &ret
-		sigs := g.signals
-		g.signals = nil
-		go g.answerStopped(c, ret, sigs)
+		go g.answerStopped(c, ret)
 		return
 	}
 	g.forget(c)
@@ -435,6 +435,9 @@ func (g *Guest) Freeze(p *tracer.Process, quit func() bool) ([]abi.Siginfo, erro
 		return nil
 	})
 	p.Quit = nil
+	if err == nil {
+		err = g.link.Hold() // signals that come later find the process at home
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -455,6 +458,7 @@ func (g *Guest) Resume(again []abi.Siginfo) {
 	halted := g.halted
 	g.mu.Unlock()
 	g.halt(halted) // also takes back what stops it no longer
+	g.link.Unhold()
 	for _, si := range again {
 		g.Signal(id.HomePID(g.Process.PID), si)
 	}

@@ -13,15 +13,16 @@ import (
 )
 
 // answerStopped interrupts the thread, answers, and queues signals before it goes on.
-func (g *Guest) answerStopped(c *call, ret int64, sigs []signal) {
+func (g *Guest) answerStopped(c *call, ret int64) {
 	g.hands.Lock()
 	defer g.hands.Unlock()
 	g.mu.Lock()
 	if g.calls[c.tid] != c || g.leaving { // somebody else has stopped the thread meanwhile
-		g.signals = append(g.signals, sigs...)
 		g.mu.Unlock()
 		return
 	}
+	sigs := g.signals
+	g.signals = nil
 	g.mu.Unlock()
 	answered := false
 	err := tracer.Run(func() error {

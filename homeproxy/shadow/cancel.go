@@ -72,10 +72,10 @@ func (s *Shadow) cut(sl *slot, t *tracer.Thread, seq id.Seq) bool {
 	switch {
 	case rip >= taken && rip <= call: // not begun
 		sl.Ret = -abi.ERestartNoInt
-	case rip == end && inCall && rax == -int64(kern.EINTR):
+	case rip <= end+markSize && rip >= end && inCall && rax == -int64(kern.EINTR):
 		sl.Ret = rax
 		atomic.StoreUint32(&sl.OutLen, cancelled)
-	case rip == end:
+	case rip <= end+markSize && rip >= end: // the result is still in its register
 		sl.Ret = rax
 	case rip > end && rip < g.At(g.Code.At.Recorder)-8: // about to publish
 	default:
@@ -87,3 +87,6 @@ func (s *Shadow) cut(sl *slot, t *tracer.Thread, seq id.Seq) bool {
 	s.ring()
 	return true
 }
+
+// markSize is the length of the no-op between the call and the instruction that stores its result.
+const markSize = 8

@@ -49,6 +49,7 @@ type Shadow struct {
 	actions [abi.NSig + 1]abi.SigAction
 	inPlace map[mem.Addr]bool // pages that are open at their own address
 	closed  bool
+	hold    bool // signals stay in the ring: the guest is about to come home
 	ended   bool
 	done    chan struct{}
 	wg      sync.WaitGroup
@@ -117,11 +118,20 @@ func (s *Shadow) Connect(out Output) {
 	if s.closed {
 		return
 	}
-	s.out = out
+	s.out, s.hold = out, false
 	if out != nil && s.ended {
 		out.Ended()
 	}
 	s.ring()
+}
+
+// HoldSignals leaves signals in the ring, or hands them on again.
+func (s *Shadow) HoldSignals(yes bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.hold = yes; !yes && !s.closed {
+		s.ring()
+	}
 }
 
 // Close ends this agent's part; the shadow stays parked.
@@ -324,7 +334,7 @@ func (s *Shadow) collect() {
 			ready = append(ready, sl)
 		}
 	}
-	if s.out != nil { // with nobody to take them signals wait in the ring
+	if s.out != nil && !s.hold { // with nobody to take them signals wait in the ring
 		for _, sig := range s.Region.TakeSignals() {
 			s.out.Signal(id.HomePID(sig.TID), sig.Info)
 		}
@@ -454,7 +464,8 @@ var ErrBusy = errors.New("the shadow is in a call")
 
 // Release gives the shadow's memory back to the kernel: what the guest has now. Areas that are kept stay, and so do the pages
 // with arguments and environment, which ps shows. Other areas can no longer be read, so that a debugger does not see zeros.
-func (s *Shadow) Release(m *image.Process, kept func(image.Area) bool) error {
+// done is called when it is all given back.
+func (s *Shadow) Release(m *image.Process, kept func(image.Area) bool, done func()) error {
 	var calls []stub.Call
 	args := mem.Range{Start: mem.Addr(m.Layout.ArgStart).Page(), End: mem.Addr(m.Layout.EnvEnd).PageUp()}
 	for _, a := range m.Areas {
@@ -467,6 +478,7 @@ func (s *Shadow) Release(m *image.Process, kept func(image.Area) bool) error {
 		}
 	}
 	if len(calls) == 0 {
+		done()
 		return nil
 	}
 	s.mu.Lock()
@@ -490,6 +502,7 @@ func (s *Shadow) Release(m *image.Process, kept func(image.Area) bool) error {
 	s.push(sl, &job{pre: calls[:len(calls)-1], plan: homeproxy.Plan{Nr: uint32(last.Nr), Args: last.Args}, then: func(int64) {
 		sl.Ret = sl.Saved
 		atomic.StoreUint32(&sl.IsSaved, 0)
+		done()
 	}})
 	return nil
 }

@@ -65,6 +65,8 @@ const (
 	Recall   Type = 42 // home: bring it home
 	Kill     Type = 43 // home: the process is no more
 	Usage    Type = 44 // host: CPU time used so far
+	Hold     Type = 45 // host: signals stay in the shadow's ring from now on (1), or no longer (0)
+	Held     Type = 46 // home: so it is; every Signal before this frame was sent before
 )
 
 // ErrVersion says that two agents share no version.
