@@ -11,7 +11,8 @@ TOOL     := $(GO) tool -modfile=tools/go.mod
 FUZZTIME ?= 20s
 ARGS     ?=
 
-# Tests by what they need. A package that is not named in the two lists is tested as unit.
+# Tests by what they need. A package that is not named in the two lists is tested as unit. Those of the two lists are never taken
+# from the cache of go test (-count=1): it sees neither the kernel nor the agents that they build.
 KERNEL_DIRS  := internal/feature internal/kern internal/stub internal/region internal/tracer internal/keeper \
                 migrator/pages migrator/freeze migrator/thaw migrator/ferry homeproxy/shadow homeproxy/guest
 CLUSTER_DIRS := node internal/lab test/cluster test/workloads test/accept
@@ -63,10 +64,10 @@ test-unit: $(TESTSUM) ## what needs nothing: pure code, codecs, transcripts, see
 	$(call gotest,unit,$(RACE) -timeout 10m,$(UNIT))
 
 test-kernel: $(TESTSUM) ## what holds processes of its own on this kernel (skips what needs root)
-	$(call gotest,kernel,-timeout 10m -p 1,$(KERNEL))
+	$(call gotest,kernel,-count=1 -timeout 10m -p 1,$(KERNEL))
 
 test-cluster: $(TESTSUM) build ## real agents in namespaces of their own, one package at a time (skips what needs root)
-	$(call gotest,cluster,-timeout 15m -p 1,$(CLUSTER))
+	$(call gotest,cluster,-count=1 -timeout 15m -p 1,$(CLUSTER))
 
 lint: go ## gofmt, go vet, staticcheck
 	@echo "--- gofmt, vet, staticcheck"
