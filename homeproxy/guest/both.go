@@ -92,26 +92,45 @@ func (g *Guest) localSignal(c *call, target id.HomePID, sig int) {
 		return
 	}
 	g.proceed(c.id)
-	go func() {
-		for range 200 { // until the signal is there, or has found nobody
-			g.mu.Lock()
-			if g.calls[target] != t || t.answer != nil || g.leaving {
-				g.mu.Unlock()
-				return
-			}
-			st := g.signalState(t.host)
-			if st.pending&^st.blocked&^st.ignored != 0 {
-				g.link.Cancel(t.tid, t.seq)
-				g.mu.Unlock()
-				return
-			}
-			g.mu.Unlock()
-			if st.blocked&abi.SigBit(sig) != 0 {
-				return
-			}
-			time.Sleep(100 * time.Microsecond)
+	t.sent |= abi.SigBit(sig)
+	if t.tries == 0 { // one looks for all of them, however many are sent
+		go g.lookFor(t)
+	}
+	t.tries = signalTries
+}
+
+// signalTries is how often a thread in a forwarded call is looked at for a signal that another thread has just sent to it: some
+// 20 ms in all. One that found nobody, being ignored, is looked for in vain.
+const signalTries = 60
+
+// lookFor gets the thread of t out of its forwarded call once it has a signal to take.
+func (g *Guest) lookFor(t *call) {
+	for pause := 50 * time.Microsecond; ; time.Sleep(pause) {
+		if g.lookedFor(t) {
+			return
 		}
-	}()
+		pause = min(pause+pause/8, 500*time.Microsecond)
+	}
+}
+
+// lookedFor looks once, and returns whether that was the last time.
+func (g *Guest) lookedFor(t *call) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if t.tries--; t.tries <= 0 || g.calls[t.tid] != t || t.answer != nil || g.leaving || g.stopped() {
+		t.tries, t.sent = 0, 0
+		return true
+	}
+	st := g.signalState(t.host)
+	pending := st.pending&^st.blocked&^st.ignored != 0
+	if pending {
+		g.link.Cancel(t.tid, t.seq)
+	}
+	if pending || t.sent&^st.blocked == 0 {
+		t.tries, t.sent = 0, 0
+		return true
+	}
+	return false
 }
 
 // clock answers a raw call for realtime from home's clock.

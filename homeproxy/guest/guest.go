@@ -92,6 +92,8 @@ type call struct {
 	started time.Time
 	regular bool   // a file: its transfers go on to their end
 	answer  *int64 // held back: the thread is about to be stopped
+	sent    uint64 // signals that other threads have sent to this one, and
+	tries   int    // how often it is still looked at for them
 }
 
 type signal struct {
@@ -180,6 +182,7 @@ func (g *Guest) stopped() bool {
 // receive is the loop that takes notifications.
 func (g *Guest) receive() {
 	defer g.wg.Done()
+	var m meter
 	for !g.stopped() {
 		in, hup := kern.PollIn(g.Listener, 200*time.Millisecond)
 		if hup && !in {
@@ -193,6 +196,9 @@ func (g *Guest) receive() {
 			continue // ENOENT: the caller died between the two
 		}
 		g.handle(n)
+		if wait := m.took(time.Now()); wait > 0 {
+			time.Sleep(wait)
+		}
 	}
 }
 
@@ -478,8 +484,11 @@ func (g *Guest) With(host int, f func(p *tracer.Process, t *tracer.Thread) error
 		t, err := p.SeizeWith(host, func() error { return g.unblock(host) })
 		g.mu.Lock()
 		delete(g.stopping, host)
-		g.inject[host] = true
+		if err == nil { // not where the thread runs on: then its calls are its own
+			g.inject[host] = true
+		}
 		g.mu.Unlock()
+		defer g.watched(host)()
 		if err == nil {
 			err = f(p, t)
 		}

@@ -62,11 +62,13 @@ func (g *Guest) queue(t *tracer.Thread, sigs []signal) {
 	if len(sigs) == 0 {
 		return
 	}
+	defer g.watched(t.TID)()
 	g.mu.Lock()
 	g.inject[t.TID] = true
+	self := g.back[t.TID]
 	g.mu.Unlock()
 	for _, s := range sigs {
-		process := s.process || g.back[t.TID] != s.tid
+		process := s.process || self != s.tid
 		if err := t.QueueSignal(s.info, process); err != nil && !errors.Is(err, tracer.ErrGone) {
 			g.log.Error("cannot bring a signal into a guest", "process", g.Process, "signal", s.info.Signo(), "err", err)
 		}
@@ -186,6 +188,7 @@ func (g *Guest) letGo(t *tracer.Thread) error {
 		}
 	}
 	t.Stash = keep
+	defer g.watched(t.TID)()
 	g.mu.Lock()
 	g.inject[t.TID] = true
 	g.mu.Unlock()
