@@ -22,6 +22,16 @@ func (s *Shadow) Cancel(tid id.HomePID, seq id.Seq) error {
 	defer s.hands.Unlock()
 	s.mu.Lock()
 	sl := s.slots[tid]
+	if sl != nil && !s.closed {
+		for i, j := range sl.queue { // behind a call of this agent's own: nothing has happened
+			if j.seq == seq && seq != 0 {
+				sl.queue = append(sl.queue[:i:i], sl.queue[i+1:]...)
+				s.answer(sl, j, -abi.ERestartNoInt)
+				s.mu.Unlock()
+				return nil
+			}
+		}
+	}
 	if s.closed || sl == nil || sl.job == nil || sl.job.seq != seq || seq == 0 {
 		s.mu.Unlock()
 		return nil // it is done, and its result on the way

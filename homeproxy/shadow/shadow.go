@@ -101,9 +101,14 @@ func Open(pid int, g *region.Region, f *image.Family, log *slog.Logger) (*Shadow
 	}
 	s := &Shadow{Process: f.Process, Epoch: f.Epoch, PID: pid, Region: g, mem: m, pidfd: pidfd, stat: st, log: log,
 		slots: map[id.HomePID]*slot{}, actions: f.Members[0].Actions, inPlace: map[mem.Addr]bool{}, done: make(chan struct{})}
-	for i := range min(len(f.Members[0].Threads), g.Slots) {
-		sl := &slot{Slot: g.Slot(i), i: i, tid: f.Members[0].Threads[i].TID}
-		s.slots[sl.tid] = sl
+	live := map[id.HomePID]bool{}
+	for i := range f.Members[0].Threads {
+		live[f.Members[0].Threads[i].TID] = true
+	}
+	for i := range g.Slots { // by the numbers in the slots: an image that is newer than the parking may have fewer threads
+		if sl := (&slot{Slot: g.Slot(i), i: i, tid: id.HomePID(g.Slot(i).TID)}); live[sl.tid] {
+			s.slots[sl.tid] = sl
+		}
 	}
 	s.wg.Add(1)
 	go s.listen()
