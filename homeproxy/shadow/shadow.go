@@ -182,6 +182,14 @@ func (s *Shadow) Call(tid id.HomePID, seq id.Seq, req homeproxy.Request, restart
 	if sl == nil {
 		return fmt.Errorf("thread %d of %v is not in its shadow", tid, s.Process)
 	}
+	if sl.job != nil && sl.job.seq == seq {
+		return nil // its answer goes to whoever is connected then
+	}
+	for _, q := range sl.queue {
+		if q.seq == seq {
+			return nil
+		}
+	}
 	j := &job{seq: seq, nr: req.Nr, args: req.Args, mask: req.Mask, masked: homeproxy.Lookup(req.Nr).NeedsMask(req.Args), more: req.More, started: time.Now()}
 	if sl.Epoch == uint64(s.Epoch) && sl.Seq == uint64(seq) {
 		return s.again(sl, j, req)
@@ -198,9 +206,6 @@ func (s *Shadow) Call(tid id.HomePID, seq id.Seq, req homeproxy.Request, restart
 
 // again answers a repeated request: from the slot when the call is done, else when it will be.
 func (s *Shadow) again(sl *slot, j *job, req homeproxy.Request) error {
-	if sl.job != nil && sl.job.seq == j.seq {
-		return nil // its answer goes to whoever is connected then
-	}
 	// This agent does not know the call: an earlier one began it. The plan is a function of the request alone.
 	plan, errno := homeproxy.Lay(req, s.dataAddr(sl), stub.SlotDataSize)
 	if errno != 0 {
