@@ -14,6 +14,7 @@ import (
 	"mosix/internal/id"
 	"mosix/internal/identity"
 	"mosix/node/api"
+	"mosix/node/sampler"
 )
 
 // validity of the nodes' certificates: longer than any machine that holds a lab stays up.
@@ -33,8 +34,13 @@ func (l *Lab) writeState(o Options) error {
 	if err != nil {
 		return err
 	}
+	// One machine, one speed: agents that measured it all at once would disturb each other, and take equal nodes for unequal ones.
+	speed := sampler.Calibrate()
 	for _, n := range l.rec.Nodes {
 		if err := os.MkdirAll(l.StateDir(n.Name), 0o700); err != nil {
+			return err
+		}
+		if err := sampler.SetSpeed(l.StateDir(n.Name), speed); err != nil {
 			return err
 		}
 		if err := authority.Admit(l.StateDir(n.Name), n.Name, validity); err != nil {
