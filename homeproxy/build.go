@@ -72,6 +72,12 @@ func (r Row) rule(c Class, conds ...Cond) Row {
 	r.Rules = append(r.Rules, Rule{c, conds})
 	return r
 }
+
+// refuse says what the kernel answers before it looks at anything else.
+func (r Row) refuse(errno int, conds ...Cond) Row {
+	r.Errno = errno
+	return r.rule(Refuse, conds...)
+}
 func (r Row) by(arg int8, subs ...[]Sub) Row {
 	r.By = arg
 	for _, s := range subs {

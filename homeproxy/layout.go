@@ -112,6 +112,8 @@ func (k Kind) elastic() bool {
 	return false
 }
 
+func (k Kind) array() bool { return k == InArr || k == OutArr || k == InOutArr }
+
 // argument describes one argument. It returns false when the description ends there.
 func (b *builder) argument(row *Row, as *[6]Arg, i int, a Arg) bool {
 	at := mem.Addr(b.args[i])
@@ -123,6 +125,10 @@ func (b *builder) argument(row *Row, as *[6]Arg, i int, a Arg) bool {
 		return true
 	}
 	if at >= userTop && a.Kind != StructIn { // StructIn may be optional, and reading it tells
+		if a.Kind.array() && b.number(as, a.Len) == 0 { // the kernel does not look where there is nothing
+			_, ok := b.span(i, 0, nil)
+			return ok
+		}
 		return b.fail(efault)
 	}
 	switch a.Kind {

@@ -163,7 +163,7 @@ func tableOld() []Row {
 		home(86, "link", str("oldpath"), str("newpath")),
 		home(87, "unlink", str("pathname")),
 		home(88, "symlink", str("target"), str("linkpath")),
-		home(89, "readlink", str("pathname"), wrN("buf", 2, 1).capped(maxPath).when(RetBytes), num("bufsiz")),
+		home(89, "readlink", str("pathname"), wrN("buf", 2, 1).capped(maxPath).when(RetBytes), num("bufsiz")).refuse(einval, is(2, 0)),
 		home(90, "chmod", str("pathname"), num("mode")),
 		home(91, "fchmod", dsc("fd"), num("mode")),
 		home(92, "chown", str("pathname"), num("owner"), num("group")),

@@ -143,7 +143,8 @@ func tableMiddle() []Row {
 		home(264, "renameat", dsc("olddirfd"), str("oldpath"), dsc("newdirfd"), str("newpath")),
 		home(265, "linkat", dsc("olddirfd"), str("oldpath"), dsc("newdirfd"), str("newpath"), num("flags")),
 		home(266, "symlinkat", str("target"), dsc("newdirfd"), str("linkpath")),
-		home(267, "readlinkat", dsc("dirfd"), str("pathname"), wrN("buf", 3, 1).capped(maxPath).when(RetBytes), num("bufsiz")),
+		home(267, "readlinkat", dsc("dirfd"), str("pathname"), wrN("buf", 3, 1).capped(maxPath).when(RetBytes), num("bufsiz")).
+			refuse(einval, is(3, 0)),
 		home(268, "fchmodat", dsc("dirfd"), str("pathname"), num("mode")),
 		home(269, "faccessat", dsc("dirfd"), str("pathname"), num("mode")),
 		home(270, "pselect6", num("nfds"), of(FDSet, "readfds", 0), of(FDSet, "writefds", 0), of(FDSet, "exceptfds", 0),

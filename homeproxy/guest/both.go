@@ -162,7 +162,7 @@ func (g *Guest) clock(c *call, args [6]uint64) {
 		}
 		if args[1] != 0 && ret == 0 {
 			var zone [8]byte
-			if _, err := g.WriteMemory(mem.Addr(args[1]), zone[:]); err != nil {
+			if n, err := g.WriteMemory(mem.Addr(args[1]), zone[:]); err != nil || n != len(zone) {
 				ret = -int64(kern.EFAULT)
 			}
 		}
@@ -171,7 +171,7 @@ func (g *Guest) clock(c *call, args [6]uint64) {
 		if args[0] != 0 {
 			var b [8]byte
 			le.PutUint64(b[:], uint64(ret))
-			if _, err := g.WriteMemory(mem.Addr(args[0]), b[:]); err != nil {
+			if n, err := g.WriteMemory(mem.Addr(args[0]), b[:]); err != nil || n != len(b) {
 				ret = -int64(kern.EFAULT)
 			}
 		}

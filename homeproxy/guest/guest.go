@@ -90,7 +90,6 @@ type call struct {
 	mask    uint64
 	masked  bool
 	started time.Time
-	regular bool   // a file: its transfers go on to their end
 	answer  *int64 // held back: the thread is about to be stopped
 	sent    uint64 // signals that other threads have sent to this one, and
 	tries   int    // how often it is still looked at for them
@@ -369,14 +368,13 @@ func (g *Guest) Result(tid id.HomePID, seq id.Seq, res homeproxy.Result) {
 		}
 		return
 	}
-	if abi.IsRestart(res.Ret) && c.c.Total() > 0 && c.regular {
-		// A file is read to the end of what was asked: our own stop between two pieces does not show.
+	if abi.IsRestart(res.Ret) && c.c.Total() > 0 && res.Regular {
+		// A file is read, or written, to the end of what was asked: our own stop between two pieces does not show.
 		c.restart = false
 		g.dispatch(c, c.req)
 		return
 	}
 	ret, again := c.c.Scatter(res, g)
-	c.regular = res.Regular
 	if again {
 		req, errno, class := c.c.Gather(g)
 		if errno == 0 && (class == homeproxy.Home || class == homeproxy.Both) {

@@ -50,10 +50,8 @@ func (s *Shadow) Cancel(tid id.HomePID, seq id.Seq) error {
 				return err
 			}
 			settled := s.cut(sl, t, seq)
-			if err := kern.SetRegs(t.TID, &t.Regs); err != nil {
-				return err
-			}
-			if err := t.Abandon(); err != nil || settled || try > 5000 {
+			// A signal that our stop has taken from the queue goes back into it.
+			if err := t.Release(); err != nil || settled || try > 5000 {
 				return err
 			}
 			time.Sleep(min(time.Duration(try+1)*20*time.Microsecond, time.Millisecond))

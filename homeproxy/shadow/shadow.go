@@ -406,7 +406,7 @@ func (s *Shadow) finish(sl *slot, j *job) {
 	if s.OnCall != nil {
 		s.OnCall(row.Name, time.Since(j.started))
 	}
-	s.out.Result(sl.tid, j.seq, homeproxy.Result{Ret: ret, Out: out, Regular: j.more && ret > 0 && s.regular(int(int32(j.args[0])))})
+	s.out.Result(sl.tid, j.seq, homeproxy.Result{Ret: ret, Out: out, Regular: row.Transfer != homeproxy.NoTransfer && (j.more && ret > 0 || abi.IsRestart(ret)) && s.regular(int(int32(j.args[0])))})
 }
 
 func (s *Shadow) answer(sl *slot, j *job, ret int64) {
