@@ -64,7 +64,7 @@ func (n *Node) adopt() error {
 		case stub.StateParked:
 			n.log.Info("a process was parked for a move that was not committed: it runs on", "pid", f.pid)
 			err = ferry.Unpark(f.pid, f.g, n.code)
-		case stub.StateCommitted, stub.StateAway:
+		case stub.StateCommitted, stub.StateAway, stub.StateReturning:
 			err = n.adoptShadow(f)
 		case stub.StateKeeper:
 			err = n.adoptGuest(f, guests[0])
@@ -150,6 +150,8 @@ func (n *Node) adoptShadow(f found) error {
 	if fam.Process.Home != n.name || int(fam.Process.PID) != f.pid || fam.Process.Start != start {
 		return fmt.Errorf("the record in process %d is of %v", f.pid, fam.Process)
 	}
+	// The record may be the guest's last image, from a homecoming that was not decided: the absence is that of the header.
+	fam.Epoch = id.Epoch(h.Epoch)
 	// The guest may have changed its actions since it left: what the shadow has now says which signals are whose.
 	st, err := procfs.Default.Status(f.pid)
 	if err != nil {

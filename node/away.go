@@ -66,13 +66,18 @@ type away struct {
 	sh     *shadow.Shadow // replaced when a homecoming is given up
 	uid    uint32
 
-	mu     sync.Mutex
-	conn   *ferry.Stream  // of the service; nil: out of reach
-	seen   int            // how often the guest has attached
-	cpu    time.Duration  // used away, as the host says
-	ended  chan struct{}  // closed when it is away no longer
-	users  sync.WaitGroup // of the region
-	memory atomic.Int32   // of the shadow: held, going, gone
+	mu   sync.Mutex
+	conn *ferry.Stream // of the service; nil: out of reach
+	seen int           // how often the guest has attached
+	// While the guest's last image is here and nothing is decided, homing is there; it is closed when the homecoming has ended.
+	homing  chan struct{}
+	claimed bool           // the process runs here from now on, and its guest nowhere
+	cpu     time.Duration  // used away, as the host says
+	ended   chan struct{}  // closed when it is away no longer
+	users   sync.WaitGroup // of the region
+	memory  atomic.Int32   // of the shadow: held, going, gone
+
+	signals unheard
 }
 
 // record finds or makes the record of a process.
@@ -172,22 +177,23 @@ func (a *away) keepLease() {
 		if kern.Now(kern.ClockBoottime) < int64(atomic.LoadUint64(&h.LeaseEnd)) {
 			continue
 		}
-		a.mu.Lock()
-		busy := a.conn != nil
-		a.mu.Unlock()
-		if busy {
-			continue
-		}
 		if !a.r.trip.TryLock() {
 			continue // it is on its way home
 		}
-		if atomic.LoadUint32(&h.State) == stub.StateCommitted {
+		if !a.expire() {
+			a.r.trip.Unlock()
+			continue
+		}
+		if st := atomic.LoadUint32(&h.State); st == stub.StateCommitted || st == stub.StateReturning {
 			a.n.log.Warn("a move was not confirmed, and the lease of its guest is over: the process goes on here", "process", a.r.id)
 			a.sh.Close()
 			if err := ferry.Unpark(int(a.r.id.PID), a.region, a.n.code); err != nil {
 				a.n.log.Error("a parked process could not be made to run on", "process", a.r.id, "err", err)
 			}
-			a.n.isHome(a, causeCommand)
+			a.n.mu.Lock()
+			a.r.epoch = a.epoch + 1 // the guest may have been told that it is the next
+			a.n.mu.Unlock()
+			a.n.isHome(a, "")
 		} else {
 			a.n.log.Error("the guest of a process was out of reach longer than its lease and has ended: so does the process", "process", a.r.id, "node", a.where)
 			_ = kern.Kill(int(a.r.id.PID), abi.SIGKILL)
@@ -195,6 +201,17 @@ func (a *away) keepLease() {
 		a.r.trip.Unlock()
 		return
 	}
+}
+
+// expire decides that the guest has ended with its lease, unless it was heard of just now.
+func (a *away) expire() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.claimed || kern.Now(kern.ClockBoottime) < int64(atomic.LoadUint64(&a.region.Header().LeaseEnd)) {
+		return false
+	}
+	a.claimed = true
+	return true
 }
 
 // isHome notes that a process runs at home again.
@@ -280,9 +297,14 @@ func (o toHost) Result(tid id.HomePID, seq id.Seq, res homeproxy.Result) {
 
 // Signal implements shadow.Output.
 func (o toHost) Signal(tid id.HomePID, si abi.Siginfo) {
+	o.signal(o.a.signals.add(region.Signal{TID: int(tid), Info: si}))
+}
+
+func (o toHost) signal(u numbered) {
 	w := &pack.Writer{}
-	w.U32(uint32(tid))
-	w.B = append(w.B, si[:]...)
+	w.U32(uint32(u.TID))
+	w.B = append(w.B, u.Info[:]...)
+	w.U64(u.number)
 	o.send(wire.Signal, w)
 }
 
@@ -323,6 +345,7 @@ func (n *Node) onService(c transport.Conn) {
 	}
 	r := pack.NewReader(f.Payload)
 	p := id.Process{Home: n.name, PID: id.HomePID(r.U32()), Start: r.U64()}
+	_, heard := r.U64(), r.U64()
 	n.mu.Lock()
 	var a *away
 	if rec := n.records[p]; rec != nil {
@@ -334,31 +357,31 @@ func (n *Node) onService(c transport.Conn) {
 		_ = s.Send(wire.Kill, f.Epoch, nil)
 		return
 	}
-	a.serve(s)
+	a.serve(s, heard)
 }
 
-// serve answers one connection of the host until it ends.
-func (a *away) serve(s *ferry.Stream) {
+// serve answers one connection of the host until it ends. heard is the last signal that the guest has got.
+func (a *away) serve(s *ferry.Stream, heard uint64) {
 	done, ok := a.use()
-	if !ok {
+	if !ok || !a.attach() {
+		if ok {
+			done()
+		}
 		_ = s.Send(wire.Kill, a.epoch, nil)
 		return
 	}
 	defer done()
-	a.mu.Lock()
-	if a.conn != nil {
-		a.conn.Close()
-	}
-	a.conn = s
-	a.seen++
-	sh := a.sh
-	a.mu.Unlock()
-	out := toHost{a, s}
-	if err := s.Send(wire.Attached, a.epoch, nil); err != nil {
+	w := &pack.Writer{}
+	w.U64(uint64(a.n.env.Lease))
+	if err := s.Send(wire.Attached, a.epoch, w.B); err != nil {
 		return
 	}
-	out.Stopped(sh.IsStopped())
-	sh.Connect(out)
+	// With its first frame the host says that it has the lease. Until then the guest may end with the short one of its move, and
+	// nothing must happen here that cannot be undone.
+	f, err := s.Recv(serviceSilence)
+	if err != nil || !a.connect(s, heard) {
+		return
+	}
 	defer func() {
 		a.mu.Lock()
 		if a.conn == s {
@@ -367,19 +390,68 @@ func (a *away) serve(s *ferry.Stream) {
 		}
 		a.mu.Unlock()
 	}()
-	for {
-		f, err := s.Recv(0)
-		if err != nil {
-			return
-		}
+	for ; err == nil; f, err = s.Recv(serviceSilence) {
 		if f.Epoch != a.epoch {
 			continue
+		}
+		a.mu.Lock()
+		current := a.conn == s
+		a.mu.Unlock()
+		if !current {
+			return
 		}
 		if err := a.handle(s, f); err != nil {
 			a.n.log.Warn("a frame from a guest's host was not understood", "process", a.r.id, "host", a.where, "err", err)
 			return
 		}
 	}
+}
+
+// serviceSilence is how long a guest's service may be silent: the host asks for its lease at least every two seconds.
+const serviceSilence = 7 * time.Second
+
+// attach extends the lease of the guest, unless it was decided that the process runs here.
+func (a *away) attach() bool {
+	a.mu.Lock()
+	if a.claimed {
+		a.mu.Unlock()
+		return false
+	}
+	a.seen++
+	atomic.StoreUint64(&a.region.Header().LeaseEnd, uint64(kern.Now(kern.ClockBoottime)+int64(a.n.env.Lease+migrator.Margin)))
+	homing := a.homing
+	a.mu.Unlock()
+	if homing != nil {
+		select {
+		case <-homing: // it is given up, since the guest goes on
+		case <-time.After(serviceSilence):
+			return true // connect will find out
+		}
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return !a.claimed
+}
+
+// connect makes s the service of the guest, which has its lease.
+func (a *away) connect(s *ferry.Stream, heard uint64) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.claimed || a.homing != nil {
+		return false
+	}
+	if a.conn != nil {
+		a.conn.Close()
+	}
+	a.conn = s
+	a.arrived()
+	out := toHost{a, s}
+	for _, u := range a.signals.after(heard) {
+		out.signal(u)
+	}
+	out.Stopped(a.sh.IsStopped())
+	a.sh.Connect(out)
+	return true
 }
 
 func (a *away) shadow() *shadow.Shadow {
@@ -431,9 +503,14 @@ func (a *away) handle(s *ferry.Stream, f wire.Frame) error {
 		a.shadow().HoldSignals(r.Bool())
 		return s.Send(wire.Held, a.epoch, nil)
 	case wire.Usage:
+		cpu, heard := r.U64(), r.U64()
+		if r.Err() != nil {
+			return r.Err()
+		}
 		a.mu.Lock()
-		a.cpu = time.Duration(r.U64())
+		a.cpu = time.Duration(cpu)
 		a.mu.Unlock()
+		a.signals.after(heard)
 	case wire.Died:
 		status := int(r.U32())
 		go a.die(status)
@@ -522,25 +599,11 @@ func (n *Node) welcome(from id.Node, s *ferry.Stream, offer ferry.Offer) {
 	defer done()
 	n.setMoving(r, true)
 	defer n.setMoving(r, false)
-	a.mu.Lock()
-	seen := a.seen
-	a.mu.Unlock()
 	f, stats, err := ferry.Welcome(&n.env, s, ferry.Returning{
 		Offer: offer, Region: a.region, Clear: a.clear(),
-		Quiet: func() error {
-			a.mu.Lock()
-			sh := a.sh
-			a.mu.Unlock()
-			sh.Close()
-			return nil
-		},
-		Resume: func() { a.reopen() },
-		Seen: func() bool {
-			a.mu.Lock()
-			defer a.mu.Unlock()
-			return a.seen != seen
-		},
+		Quiet: a.quiet, Resume: a.reopen, Claim: a.claim,
 	})
+	a.settled()
 	m := api.Move{PID: r.id.PID, Home: n.name, From: from, To: n.name, Cause: offer.Cause, Strategy: stats.Strategy, Epoch: offer.Epoch,
 		FreezeMS: ms(stats.Freeze), TotalMS: ms(stats.Total), Bytes: stats.Bytes, Rounds: stats.Rounds, Result: api.ResultMoved}
 	if f == nil {
@@ -560,8 +623,48 @@ func (n *Node) welcome(from id.Node, s *ferry.Stream, offer ferry.Offer) {
 	n.log.Info("came home", "process", r.id, "from", from, "cause", offer.Cause, "freeze", stats.Freeze, "bytes", stats.Bytes)
 }
 
-// reopen takes charge of the shadow again after a homecoming that was given up.
-func (a *away) reopen() {
+// quiet ends the service of a guest whose last image has come.
+func (a *away) quiet() {
+	a.mu.Lock()
+	a.homing = make(chan struct{})
+	a.seen = 0
+	if a.conn != nil {
+		a.conn.Close()
+		a.conn = nil
+	}
+	sh := a.sh
+	a.mu.Unlock()
+	sh.Close()
+}
+
+// claim decides for the process here, unless the guest has attached since its last image came.
+func (a *away) claim() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.seen == 0 {
+		a.claimed = true
+	}
+	return a.claimed
+}
+
+// settled lets those go on who have waited for the end of a homecoming.
+func (a *away) settled() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.homing != nil {
+		close(a.homing)
+		a.homing = nil
+	}
+}
+
+// reopen takes charge of the shadow again after a homecoming that was given up; last is the image that the guest left, if it
+// came that far.
+func (a *away) reopen(last *image.Family) {
+	if last != nil {
+		f := *last
+		f.Epoch = a.epoch
+		a.family = &f
+	}
 	sh, err := shadow.Open(int(a.r.id.PID), a.region, a.family, a.n.log)
 	if err != nil {
 		a.n.log.Error("the shadow cannot be served any more", "process", a.r.id, "err", err)
@@ -571,9 +674,6 @@ func (a *away) reopen() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.sh = sh
-	if a.conn != nil {
-		sh.Connect(toHost{a, a.conn})
-	}
 }
 
 // recall asks the host to send a process home, and waits until it is.

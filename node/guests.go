@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -40,8 +41,13 @@ type tenant struct {
 	conn   *ferry.Stream
 	held   chan struct{} // home keeps signals
 	doomed bool          // committed to home: no lease is asked for any more
+	paused bool          // its last image is on its way home: it must not attach
+	lost   func() bool   // on its way home: whether home is out of reach
 	done   chan struct{}
 	once   sync.Once
+
+	sigs  sync.Mutex // guards heard
+	heard uint64     // the last signal that was taken for the guest
 }
 
 // receive takes a guest.
@@ -153,11 +159,8 @@ func (t *tenant) serve() {
 
 // attach connects, and serves until the connection ends.
 func (t *tenant) attach() error {
-	t.mu.Lock()
-	doomed := t.doomed
-	t.mu.Unlock()
-	if doomed {
-		return errors.New("the guest was given back")
+	if !t.mayAttach() {
+		return errors.New("the guest is on its way home")
 	}
 	s, err := t.n.dial(t.n.ctx, t.g.Process.Home, transport.ProtoService)
 	if err != nil {
@@ -167,10 +170,8 @@ func (t *tenant) attach() error {
 	if err := s.Hello(); err != nil {
 		return err
 	}
-	w := &pack.Writer{}
-	w.U32(uint32(t.g.Process.PID))
-	w.U64(t.g.Process.Start)
-	if err := s.Send(wire.Attach, t.g.Epoch, w.B); err != nil {
+	at, err := t.sayAttach(s)
+	if err != nil {
 		return err
 	}
 	f, err := s.Recv(10 * time.Second)
@@ -185,20 +186,36 @@ func (t *tenant) attach() error {
 	if f.Type != wire.Attached {
 		return fmt.Errorf("home answered with a frame of type %d", f.Type)
 	}
+	r := pack.NewReader(f.Payload)
+	lease := r.U64()
+	if r.Err() != nil {
+		return r.Err()
+	}
 	t.mu.Lock()
+	if t.doomed || t.paused {
+		t.mu.Unlock()
+		return errors.New("the guest has set out for home meanwhile")
+	}
+	atomic.StoreUint64(&t.g.Keeper.Keeper().Deadline, at+lease)
+	err = t.askLease(s) // the first frame: home knows that the guest has its lease, before the first call comes
 	t.conn = s
 	t.mu.Unlock()
 	defer func() {
 		t.mu.Lock()
-		t.conn = nil
+		if t.conn == s {
+			t.conn = nil
+		}
 		t.mu.Unlock()
 	}()
+	if err != nil {
+		return err
+	}
 	t.g.Resend()
 	stop := make(chan struct{})
 	defer close(stop)
 	go t.renew(s, stop)
 	for {
-		f, err := s.Recv(0)
+		f, err := s.Recv(serviceSilence)
 		if err != nil {
 			return err
 		}
@@ -208,6 +225,61 @@ func (t *tenant) attach() error {
 			}
 		}
 	}
+}
+
+// mayAttach reports whether the guest still, or again, belongs here.
+func (t *tenant) mayAttach() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return !t.doomed && !t.paused
+}
+
+// sayAttach tells home which guest this is and which signals it has. It returns the time from which the lease counts.
+func (t *tenant) sayAttach(s *ferry.Stream) (at uint64, err error) {
+	t.sigs.Lock()
+	heard := t.heard
+	t.sigs.Unlock()
+	t.mu.Lock()
+	defer t.mu.Unlock() // so that no guest attaches after its last image was sent
+	if t.doomed || t.paused {
+		return 0, errors.New("the guest has set out for home meanwhile")
+	}
+	at = uint64(kern.Now(kern.ClockBoottime))
+	w := &pack.Writer{}
+	w.U32(uint32(t.g.Process.PID))
+	w.U64(t.g.Process.Start)
+	w.U64(at)
+	w.U64(heard)
+	return at, s.Send(wire.Attach, t.g.Epoch, w.B)
+}
+
+// signal takes a signal for the guest, once.
+func (t *tenant) signal(tid id.HomePID, si abi.Siginfo, number uint64) {
+	t.sigs.Lock()
+	defer t.sigs.Unlock()
+	if number <= t.heard {
+		return
+	}
+	t.heard = number
+	t.g.Signal(tid, si)
+}
+
+// pause ends the service before the guest's last image is sent.
+func (t *tenant) pause() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.paused = true
+	if t.conn != nil {
+		t.conn.Close()
+		t.conn = nil
+	}
+}
+
+// resume begins the service anew, for a guest that goes on here.
+func (t *tenant) resume() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.paused, t.lost = false, nil
 }
 
 // renew asks for the lease, at once and again and again.
@@ -221,6 +293,9 @@ func (t *tenant) renew(s *ferry.Stream, stop chan struct{}) {
 		}
 		u := &pack.Writer{}
 		u.U64(uint64(t.cpu()))
+		t.sigs.Lock()
+		u.U64(t.heard)
+		t.sigs.Unlock()
 		_ = s.Send(wire.Usage, t.g.Epoch, u.B)
 		select {
 		case <-stop:
@@ -254,8 +329,9 @@ func (t *tenant) handle(f wire.Frame) error {
 	case wire.Signal:
 		tid := id.HomePID(r.U32())
 		var si abi.Siginfo
-		if copy(si[:], r.Rest()) == len(si) {
-			t.g.Signal(tid, si)
+		if rest := r.Rest(); len(rest) == len(si)+8 {
+			copy(si[:], rest)
+			t.signal(tid, si, binary.LittleEndian.Uint64(rest[len(si):]))
 		}
 	case wire.Held:
 		select {
@@ -267,7 +343,7 @@ func (t *tenant) handle(f wire.Frame) error {
 	case wire.Grant:
 		at, d := r.U64(), r.U64()
 		t.mu.Lock()
-		if !t.doomed && !t.g.Leaving() {
+		if !t.doomed && !t.paused { // asking the guest here would wait for one that waits to send
 			k := t.g.Keeper.Keeper()
 			short := atomic.LoadUint64(&k.Deadline) <= at+uint64(t.n.env.MoveLease)
 			atomic.StoreUint64(&k.Deadline, at+d)
@@ -339,13 +415,20 @@ func (t *tenant) Hold() error {
 	w := &pack.Writer{}
 	w.Bool(true)
 	t.send(wire.Hold, w)
-	select {
-	case <-t.held:
-		return nil
-	case <-t.done:
-		return tracer.ErrGone
-	case <-time.After(3 * time.Second):
-		return errors.New("home does not answer on the connection of the guest's calls")
+	t.mu.Lock()
+	lost := t.lost
+	t.mu.Unlock()
+	for late := time.Now().Add(3 * time.Second); ; {
+		select {
+		case <-t.held:
+			return nil
+		case <-t.done:
+			return tracer.ErrGone
+		case <-time.After(50 * time.Millisecond):
+		}
+		if time.Now().After(late) || lost != nil && lost() {
+			return errors.New("home does not answer on the connection of the guest's calls")
+		}
 	}
 }
 
@@ -412,11 +495,18 @@ func (n *Node) sendHome(t *tenant, cause string) error {
 	}
 	defer s.Close()
 	offer := ferry.Offer{Process: t.g.Process, Epoch: t.g.Epoch + 1, Homeward: true, UID: t.uid, Command: t.command, Cause: cause}
-	out, err := ferry.SendHome(&n.env, s, t.g, offer, func() bool {
+	lost := func() bool {
 		t.mu.Lock()
 		defer t.mu.Unlock()
-		return t.conn == nil
-	})
+		return t.conn == nil || s.Err() != nil
+	}
+	t.mu.Lock()
+	t.lost = lost
+	t.mu.Unlock()
+	out, err := ferry.SendHome(&n.env, s, t.g, offer, ferry.Service{Lost: lost, Pause: t.pause})
+	if out.State != migrator.Gone && out.State != migrator.Committed {
+		t.resume()
+	}
 	v := metrics.Move{Direction: metrics.Back, Cause: cause, Result: api.ResultMoved, Freeze: out.Stats.Freeze, Total: out.Stats.Total, Bytes: out.Stats.Bytes, Rounds: out.Stats.Rounds}
 	switch out.State {
 	case migrator.Gone:

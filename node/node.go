@@ -26,18 +26,19 @@ import (
 
 // Node is a running agent.
 type Node struct {
-	conf   config.Config
-	log    *slog.Logger
-	ident  *identity.Identity
-	name   id.Node
-	code   *stub.Code
-	net    *transport.Net
-	peer   *peer.Peer
-	met    *metrics.Metrics
-	target *eligible.Target
-	env    ferry.Env
-	ctx    context.Context // ends when the agent does
-	wg     sync.WaitGroup
+	conf    config.Config
+	log     *slog.Logger
+	ident   *identity.Identity
+	name    id.Node
+	code    *stub.Code
+	net     *transport.Net
+	peer    *peer.Peer
+	met     *metrics.Metrics
+	target  *eligible.Target
+	env     ferry.Env
+	ctx     context.Context // ends when the agent does
+	adopted chan struct{}   // closed when it is known what an earlier agent left: before that nobody is answered
+	wg      sync.WaitGroup
 
 	mu      sync.Mutex
 	records map[id.Process]*record // of processes whose home this is and that have moved, or are moving
@@ -50,7 +51,7 @@ type Node struct {
 
 // Run is the agent's life: it returns when ctx ends and everything was brought to where it belongs.
 func Run(ctx context.Context, conf config.Config, log *slog.Logger) error {
-	n := &Node{conf: conf, log: log, code: stub.Load(), records: map[id.Process]*record{}, guests: map[id.Process]*tenant{}}
+	n := &Node{conf: conf, log: log, code: stub.Load(), records: map[id.Process]*record{}, guests: map[id.Process]*tenant{}, adopted: make(chan struct{})}
 	life, end := context.WithCancel(context.Background())
 	defer end()
 	n.ctx = life
@@ -66,6 +67,7 @@ func Run(ctx context.Context, conf config.Config, log *slog.Logger) error {
 	if err := n.adopt(); err != nil {
 		return err
 	}
+	close(n.adopted)
 	if err := n.join(); err != nil {
 		return err
 	}
@@ -112,10 +114,22 @@ func (n *Node) open() error {
 	if err != nil {
 		return err
 	}
-	n.net.Handle(transport.ProtoMove, n.onMove)
-	n.net.Handle(transport.ProtoService, n.onService)
-	n.net.Handle(transport.ProtoControl, n.onControl)
+	n.net.Handle(transport.ProtoMove, n.afterAdoption(n.onMove))
+	n.net.Handle(transport.ProtoService, n.afterAdoption(n.onService))
+	n.net.Handle(transport.ProtoControl, n.afterAdoption(n.onControl))
 	return nil
+}
+
+// afterAdoption lets a stream wait until this agent knows the processes that an earlier one has left.
+func (n *Node) afterAdoption(h func(transport.Conn)) func(transport.Conn) {
+	return func(c transport.Conn) {
+		select {
+		case <-n.adopted:
+			h(c)
+		case <-n.ctx.Done():
+			c.Close()
+		}
+	}
 }
 
 // join begins to measure and to gossip.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"mosix/internal/image"
@@ -23,29 +24,31 @@ import (
 type Returning struct {
 	Offer  Offer
 	Region *region.Region
-	// Quiet ends this agent's service of the shadow: from then on its threads idle, and Resume begins it again.
-	Quiet  func() error
-	Resume func()
-	Seen   func() bool // whether the guest was heard of again: it runs on where it was
+	Clear  []mem.Range // what the shadow still holds of the memory with which the process left
+	// Quiet ends this agent's service of the guest: from then on the shadow's threads idle. Resume begins it again, by the
+	// guest's last image if there is one.
+	Quiet  func()
+	Resume func(*image.Family)
+	// Claim decides that the process runs here from now on, unless its guest was heard of again meanwhile.
+	Claim func() bool
 }
 
 // homecomer is the home's end of the journey.
 type homecomer struct {
 	target
-	r      Returning
-	mem    *os.File
-	stats  Stats
-	froze  time.Duration // how long the guest had been held when Commit was sent
-	held   [][]byte      // frames that must wait until the areas are there
-	zap    []mem.Range
-	zapped bool
+	r     Returning
+	mem   *os.File
+	stats Stats
+	froze time.Duration // how long the guest had been held when Commit was sent
+	shelf pages.Shelf
 }
 
 // Welcome takes a guest back into its shadow, over s, whose Offer has been read. It returns the image with which the process
 // runs again, or an error when the guest goes on where it was.
 func Welcome(env *Env, s *Stream, r Returning) (*image.Family, Stats, error) {
 	t0 := time.Now()
-	h := &homecomer{target: target{env: env, s: s, offer: r.Offer, end: migrator.NewTarget(env.MoveLease + migrator.Margin)}, r: r}
+	h := &homecomer{target: target{env: env, s: s, offer: r.Offer, end: migrator.NewTarget(env.MoveLease)}, r: r}
+	h.shelf.Zap(r.Clear)
 	if _, err := h.on(migrator.Accepted); err != nil {
 		return nil, h.stats, err
 	}
@@ -88,8 +91,8 @@ func (h *homecomer) collect() error {
 			err = h.s.pong(f.Epoch)
 		case wire.Layout:
 			var zap []mem.Range
-			if _, zap, err = decodeLayout(f.Payload); len(zap) > 0 {
-				h.zap, h.zapped = append(h.zap, zap...), true
+			if _, zap, err = decodeLayout(f.Payload); err == nil && len(zap) > 0 {
+				h.shelf.Zap(zap)
 			}
 		case wire.Pages:
 			h.stats.Bytes += uint64(len(f.Payload))
@@ -118,8 +121,7 @@ func (h *homecomer) collect() error {
 	}
 }
 
-// page puts a frame into the shadow, as far as its areas exist there; the rest waits until they do. After a zap everything
-// waits, so that the order stays.
+// page puts a frame into the shadow, as far as its areas exist there; the rest waits until they do.
 func (h *homecomer) page(frame []byte) error {
 	rs, data, err := pages.Parse(frame)
 	if err != nil {
@@ -131,29 +133,21 @@ func (h *homecomer) page(frame []byte) error {
 			return fmt.Errorf("the guest sent memory for the shared page at %v", r)
 		}
 	}
-	if h.zapped {
-		h.held = append(h.held, frame)
-		return nil
-	}
-	for _, r := range rs {
-		n := int(r.Len())
-		if k, err := h.mem.WriteAt(data[:n], int64(r.Start)); err != nil || k != n {
-			h.held = append(h.held, frame)
-			return nil
-		}
-		data = data[n:]
-	}
+	h.shelf.Put(int(h.offer.Process.PID), h.mem, rs, data)
 	return nil
 }
 
 // run holds the shadow, completes its memory, and when Commit has come makes it the process again.
 func (h *homecomer) run() error {
 	pid := int(h.offer.Process.PID)
-	if err := h.r.Quiet(); err != nil {
-		return err
-	}
+	var took phases
+	took.mark("")
+	h.r.Quiet()
+	took.mark("quiet")
+	var last *image.Family
 	p, err := tracer.Open(pid, h.env.Code)
 	if err != nil {
+		h.r.Resume(last)
 		return err
 	}
 	defer p.Close()
@@ -161,18 +155,27 @@ func (h *homecomer) run() error {
 		for _, t := range p.Held() {
 			cause = errors.Join(cause, t.Release())
 		}
-		h.r.Resume()
+		h.r.Resume(last)
 		return cause
 	}
 	if err := thaw.Hold(p, h.r.Region); err != nil {
 		return back(err)
 	}
-	if err := thaw.Fill(p, h.family, h.zap, h.held); err != nil {
+	took.mark("hold")
+	if err := thaw.Fill(p, h.family, &h.shelf); err != nil {
 		return back(err)
 	}
+	took.mark("fill")
 	if err := AtComplete.Hit(); err != nil {
 		return back(err)
 	}
+	// With the image in the record a new agent can do the rest. The guest makes no call before it has attached again, so the
+	// image stays true until then, whatever the guest computes.
+	if err := h.r.Region.PutRecord(h.family.Encode()); err != nil {
+		return back(err)
+	}
+	atomic.StoreUint32(&h.r.Region.Header().State, stub.StateReturning)
+	last = h.family
 	if _, err := h.on(migrator.BeReady); err != nil {
 		return back(err)
 	}
@@ -185,10 +188,7 @@ func (h *homecomer) run() error {
 	if err := h.commit(); err != nil {
 		return back(err)
 	}
-	// The image is the truth now: it goes into the record first, so that a new agent could do the rest.
-	if err := h.r.Region.PutRecord(h.family.Encode()); err != nil {
-		return err
-	}
+	took.mark("commit")
 	hd := h.r.Region.Header()
 	hd.Epoch, hd.State = uint64(h.family.Epoch), stub.StateParked
 	if err := AtGotCommit.Hit(); err != nil {
@@ -199,43 +199,34 @@ func (h *homecomer) run() error {
 		return err
 	}
 	h.stats.Freeze = h.froze + time.Since(b0)
+	took.mark("back")
+	h.env.Log.Debug("thawed at home", append([]any{"process", h.offer.Process, "shelved", h.shelf.Bytes(), "emptied", len(h.shelf.Zaps())}, took.took...)...)
 	if err := AtRun.Hit(); err != nil {
 		return err
 	}
 	return errors.Join(h.s.Send(wire.Running, h.offer.Epoch, nil), AtSaidRunning.Hit())
 }
 
-// commit waits for Commit. Silence is Commit too, once the guest's lease, which was shortened before its image was sent, has
-// ended it: home has the whole process, and nobody else.
+// commit waits for Commit. Where it does not come, nothing is decided here: the guest attaches again, or its lease ends it, and
+// then the record is the process.
 func (h *homecomer) commit() error {
-	f, err := h.s.awaitCommit(h.env.MoveLease + migrator.Margin)
+	f, err := h.s.awaitCommit(h.env.MoveLease, func() {
+		// The guest ends within the lease of a move, counted from a moment before this one.
+		atomic.StoreUint64(&h.r.Region.Header().LeaseEnd, uint64(h.now()+h.env.MoveLease+migrator.Margin))
+	})
 	switch {
 	case err != nil:
-		h.env.Log.Warn("the way home was cut; the process goes on here when the lease of its guest is over", "process", h.offer.Process, "err", err)
-		if !h.outlive() {
-			return err
-		}
-		h.end.State = migrator.Running
-		return nil
+		return fmt.Errorf("the way home was cut before Commit; the guest goes on there, or the process here when the guest's lease is over: %w", err)
 	case f.Type == wire.Abort:
 		_, _ = h.on(migrator.DoAbort)
 		return &AbortError{Why: string(f.Payload)}
 	case f.Type != wire.Commit || f.Epoch != h.offer.Epoch:
 		return fmt.Errorf("a frame of type %d, epoch %d, where Commit was due", f.Type, f.Epoch)
 	}
+	if !h.r.Claim() {
+		return errors.New("Commit came after the guest was heard of again: it goes on where it is")
+	}
 	h.froze = time.Duration(pack.NewReader(f.Payload).U64())
 	h.end.State = migrator.Running
 	return nil
-}
-
-// outlive waits until the guest has certainly ended. It returns false when the guest turned up again meanwhile.
-func (h *homecomer) outlive() bool {
-	end := h.now() + h.env.MoveLease + migrator.Margin
-	for h.now() < end {
-		if h.r.Seen != nil && h.r.Seen() {
-			return false
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	return true
 }

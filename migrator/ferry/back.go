@@ -1,7 +1,6 @@
 package ferry
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -27,19 +26,25 @@ import (
 type homeward struct {
 	source
 	g       *guest.Guest
+	service Service
 	pending []abi.Siginfo
 	kept    []mem.Range // as long as writes to them were noted
 }
 
-// SendHome brings a guest of this node back into its shadow, over s. lost is asked while threads are being stopped: whether
-// home is out of reach. It returns when the process runs at home, or the guest runs on here. After Committed the guest is held
-// and must be ended or asked about; its lease, which was shortened, ends it.
-func SendHome(env *Env, s *Stream, g *guest.Guest, offer Offer, lost func() bool) (Outcome, error) {
-	m := &homeward{source: source{env: env, s: s, offer: offer, end: migrator.NewSource(), t0: time.Now()}, g: g}
+// Service is what a guest's agent does for it besides moving it.
+type Service struct {
+	Lost  func() bool // whether home is out of reach: asked while threads are being stopped
+	Pause func()      // ends the service: the guest makes no more calls before it has attached anew
+}
+
+// SendHome brings a guest of this node back into its shadow, over s. It returns when the process runs at home, or the guest
+// runs on here. After Committed the guest is held and must be ended or asked about; its lease, which was shortened, ends it.
+func SendHome(env *Env, s *Stream, g *guest.Guest, offer Offer, service Service) (Outcome, error) {
+	m := &homeward{source: source{env: env, s: s, offer: offer, end: migrator.NewSource(), t0: time.Now()}, g: g, service: service}
 	m.out.Stats.Strategy = strategy(env.Rounds)
 	err := m.negotiate()
 	if err == nil {
-		err = m.copyAndGo(lost)
+		err = m.copyAndGo()
 	}
 	m.out.State = m.end.State
 	m.out.Stats.Total = time.Since(m.t0)
@@ -79,7 +84,7 @@ func (m *homeward) stillKept() []mem.Range {
 	return out
 }
 
-func (m *homeward) copyAndGo(lost func() bool) error {
+func (m *homeward) copyAndGo() error {
 	if _, err := m.on(migrator.Prepared); err != nil {
 		return err
 	}
@@ -99,7 +104,7 @@ func (m *homeward) copyAndGo(lost func() bool) error {
 			return m.stay(nil, err)
 		}
 	}
-	return tracer.Run(func() error { return m.freezeAndGo(src, lost) })
+	return tracer.Run(func() error { return m.freezeAndGo(src) })
 }
 
 // watch begins to note writes, through a thread that computes. A guest whose threads all wait in calls writes nothing: it
@@ -156,7 +161,7 @@ func (m *homeward) rounds(src *pages.Source) error {
 		if err != nil {
 			return err
 		}
-		n, err := sendAreas(m.s, m.offer.Epoch, as, src, len(m.round) == 0, m.skip)
+		n, err := sendAreas(m.s, m.offer.Epoch, as, src, len(m.round) == 0, m.skip, &phases{})
 		if err != nil {
 			return err
 		}
@@ -167,6 +172,7 @@ func (m *homeward) rounds(src *pages.Source) error {
 			return err
 		}
 		m.round = append(m.round, migrator.Round{Bytes: n, Took: time.Since(r0)})
+		m.env.Log.Debug("round", "process", m.offer.Process, "bytes", n, "took", time.Since(r0))
 		if err := AtRound.Hit(); err != nil {
 			return err
 		}
@@ -194,7 +200,7 @@ func (m *homeward) stay(p *tracer.Process, cause error) error {
 	return errors.Join(cause, err)
 }
 
-func (m *homeward) freezeAndGo(src *pages.Source, lost func() bool) error {
+func (m *homeward) freezeAndGo(src *pages.Source) error {
 	p, err := tracer.Open(m.g.PID, m.env.Code)
 	if err != nil {
 		return m.stay(nil, err)
@@ -202,22 +208,27 @@ func (m *homeward) freezeAndGo(src *pages.Source, lost func() bool) error {
 	defer p.Close()
 	p.Region = m.g.Region
 	f0 := time.Now()
-	if m.pending, err = m.g.Freeze(p, lost); err != nil {
+	m.took.mark("")
+	if m.pending, err = m.g.Freeze(p, m.service.Lost); err != nil {
 		return m.stay(p, err)
 	}
 	freeze.Mend(p)
+	m.took.mark("stop")
 	if _, err := m.on(migrator.Froze); err != nil {
 		return err
 	}
 	if err := AtFreeze.Hit(); err != nil {
 		return m.stay(p, err)
 	}
+	m.service.Pause()
 	if err := m.sendRest(p, src); err != nil {
 		return m.stay(p, err)
 	}
+	m.took.mark("image")
 	if _, err := m.s.Expect(wire.Ready, m.env.MoveLease); err != nil {
 		return m.stay(p, err)
 	}
+	m.took.mark("ready")
 	if _, err := m.on(migrator.BeReady); err != nil {
 		return err
 	}
@@ -225,20 +236,6 @@ func (m *homeward) freezeAndGo(src *pages.Source, lost func() bool) error {
 		return m.stay(p, err)
 	}
 	return m.commit(p, f0)
-}
-
-// trust makes sure that injected code is ours: every thread is held, so what is read now cannot change before it runs.
-func (m *homeward) trust(p *tracer.Process) error {
-	b := make([]byte, len(m.env.Code.Bytes))
-	if _, err := kern.ReadVM(p.PID, b, mem.Range{Start: p.Region.Base, End: p.Region.Base + mem.Addr(len(b))}); err != nil || !bytes.Equal(b, m.env.Code.Bytes) {
-		return fmt.Errorf("the guest of %v has tampered with the shared page: it cannot be asked for its state", m.offer.Process)
-	}
-	for _, t := range p.Held() {
-		if err := kern.SetOptions(t.TID, kern.OptSuspendFilter); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func (m *homeward) sendRest(p *tracer.Process, src *pages.Source) error {
@@ -282,6 +279,7 @@ func (m *homeward) sendRest(p *tracer.Process, src *pages.Source) error {
 			return err
 		}
 	}
+	m.took.mark("capture")
 	if still := m.stillKept(); len(still) < len(m.kept) {
 		m.kept = still
 	}
@@ -291,14 +289,8 @@ func (m *homeward) sendRest(p *tracer.Process, src *pages.Source) error {
 		}
 		defer src.Close()
 	}
-	if _, err := sendAreas(m.s, m.offer.Epoch, img.Areas, src, len(m.round) == 0, m.skip); err != nil {
+	if _, err := sendAreas(m.s, m.offer.Epoch, img.Areas, src, len(m.round) == 0, m.skip, &m.took); err != nil {
 		return err
-	}
-	// From here on home may decide alone when it hears nothing: the guest must be certain to end before that.
-	k := m.g.Keeper.Keeper()
-	soon := uint64(kern.Now(kern.ClockBoottime) + int64(m.env.MoveLease))
-	if atomic.LoadUint64(&k.Deadline) > soon {
-		atomic.StoreUint64(&k.Deadline, soon)
 	}
 	m.out.Family = &image.Family{Process: m.offer.Process, Epoch: m.offer.Epoch, Members: []image.Process{img}}
 	if err := m.s.Send(wire.Final, m.offer.Epoch, m.out.Family.Encode()); err != nil {
@@ -308,6 +300,20 @@ func (m *homeward) sendRest(p *tracer.Process, src *pages.Source) error {
 		return err
 	}
 	return AtFinal.Hit()
+}
+
+// probe makes sure that home lives and the way is open, then shortens the guest's lease and tells home: from then on home may
+// decide alone when it hears nothing, for the guest is certain to end before that.
+func (m *homeward) probe() error {
+	if err := m.s.Probe(m.offer.Epoch, false); err != nil {
+		return err
+	}
+	k := m.g.Keeper.Keeper()
+	soon := uint64(kern.Now(kern.ClockBoottime) + int64(m.env.MoveLease))
+	if atomic.LoadUint64(&k.Deadline) > soon {
+		atomic.StoreUint64(&k.Deadline, soon)
+	}
+	return m.s.Probe(m.offer.Epoch, true)
 }
 
 // withoutStops leaves out the SIGSTOPs, all of which this agent has sent.
@@ -333,7 +339,7 @@ func (m *homeward) commit(p *tracer.Process, f0 time.Time) error {
 	if err := AtPark.Hit(); err != nil {
 		return m.unstop(p, err)
 	}
-	if err := m.s.Probe(m.offer.Epoch); err != nil {
+	if err := m.probe(); err != nil {
 		return m.unstop(p, err)
 	}
 	if _, err := m.on(migrator.DoCommit); err != nil {
@@ -350,6 +356,8 @@ func (m *homeward) commit(p *tracer.Process, f0 time.Time) error {
 	}
 	if err == nil {
 		m.out.Stats.Freeze = time.Since(f0)
+		m.took.mark("commit")
+		m.env.Log.Debug("frozen", append([]any{"process", m.offer.Process, "for", m.out.Stats.Freeze}, m.took.took...)...)
 		_, err = m.on(migrator.IsRun)
 		m.g.Kill()
 		return err

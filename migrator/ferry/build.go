@@ -167,13 +167,17 @@ func (s *Stream) pong(e id.Epoch) error {
 	return s.Send(wire.Pong, e, w.B)
 }
 
-// awaitCommit reads the frame after Ready, for at most d; meanwhile it answers the source's Pings.
-func (s *Stream) awaitCommit(d time.Duration) (wire.Frame, error) {
+// awaitCommit reads the frame after Ready, for at most d; meanwhile it answers the source's Pings. short is called when the
+// source tells that its copy lives no longer than the lease of a move from now on.
+func (s *Stream) awaitCommit(d time.Duration, short func()) (wire.Frame, error) {
 	end := time.Now().Add(d)
 	for {
 		f, err := s.Recv(max(time.Until(end), time.Millisecond))
 		if err != nil || f.Type != wire.Ping {
 			return f, err
+		}
+		if len(f.Payload) > 0 && short != nil {
+			short()
 		}
 		if err := s.pong(f.Epoch); err != nil {
 			return f, err
@@ -190,12 +194,15 @@ func (t *target) complete(payload []byte) error {
 		return fmt.Errorf("the image is of %v, epoch %d; offered was %v, epoch %d", f.Process, f.Epoch, t.offer.Process, t.offer.Epoch)
 	}
 	t.family = f
+	var took phases
+	took.mark("")
 	if _, err := t.on(migrator.GotFinal); err != nil {
 		return err
 	}
 	if err := t.g.Final(f); err != nil {
 		return err
 	}
+	took.mark("complete")
 	if err := AtComplete.Hit(); err != nil {
 		return err
 	}
@@ -208,12 +215,14 @@ func (t *target) complete(payload []byte) error {
 	if err := t.s.Send(wire.Ready, t.offer.Epoch, nil); err != nil {
 		return err
 	}
+	took.mark("keeper")
+	t.env.Log.Debug("thawed", append([]any{"process", t.offer.Process, "areas", len(f.Members[0].Areas)}, took.took...)...)
 	return AtSaidReady.Hit()
 }
 
 // decide waits for Commit, and lets the guest run if it comes in time.
 func (t *target) decide(run func(*Arrived)) error {
-	f, err := t.s.awaitCommit(t.env.MoveLease)
+	f, err := t.s.awaitCommit(t.env.MoveLease, nil)
 	ev := migrator.DoCommit
 	switch {
 	case err != nil:

@@ -98,6 +98,7 @@ type source struct {
 	round []migrator.Round
 	clk   thaw.Clocks
 	hooks Hooks
+	took  phases // of the freeze
 }
 
 // Hooks are told what becomes of the process while it moves.
@@ -341,7 +342,7 @@ func (m *source) precopy(p *tracer.Process, src *pages.Source) error {
 			return nil
 		}
 		r0 := time.Now()
-		n, err := sendRound(m.s, m.offer.Epoch, p, src, len(m.round) == 0, nil)
+		n, err := sendRound(m.s, m.offer.Epoch, p, src, len(m.round) == 0)
 		if err != nil {
 			return err
 		}
@@ -352,6 +353,7 @@ func (m *source) precopy(p *tracer.Process, src *pages.Source) error {
 			return err
 		}
 		m.round = append(m.round, migrator.Round{Bytes: n, Took: time.Since(r0)})
+		m.env.Log.Debug("round", "process", m.offer.Process, "bytes", n, "took", time.Since(r0))
 		if err := AtRound.Hit(); err != nil {
 			return err
 		}
@@ -359,23 +361,35 @@ func (m *source) precopy(p *tracer.Process, src *pages.Source) error {
 }
 
 // sendRound finds and sends what must travel now.
-func sendRound(s *Stream, e id.Epoch, p *tracer.Process, src *pages.Source, first bool, skip func(image.Area) bool) (uint64, error) {
+func sendRound(s *Stream, e id.Epoch, p *tracer.Process, src *pages.Source, first bool) (uint64, error) {
 	as, _, err := freeze.Areas(p)
 	if err != nil {
 		return 0, err
 	}
-	return sendAreas(s, e, as, src, first, skip)
+	return sendAreas(s, e, as, src, first, nil, &phases{})
 }
 
-func sendAreas(s *Stream, e id.Epoch, as []image.Area, src *pages.Source, first bool, skip func(image.Area) bool) (uint64, error) {
+// sendAreas sends the areas as and what must travel of their memory. With skip it goes to a shadow, which has the content of
+// the areas that skip names.
+func sendAreas(s *Stream, e id.Epoch, as []image.Area, src *pages.Source, first bool, skip func(image.Area) bool, took *phases) (uint64, error) {
 	d, err := src.Round(as, first, skip)
 	if err != nil {
 		return 0, err
 	}
+	if first && skip != nil { // the shadow may have old memory there
+		for _, a := range as {
+			if !skip(a) {
+				d.Zap = append(d.Zap, a.Range)
+			}
+		}
+	}
+	took.mark("scan")
 	if err := s.Send(wire.Layout, e, encodeLayout(as, d.Zap)); err != nil {
 		return 0, err
 	}
-	return src.Send(d.Send, func(frame []byte) error { return s.Send(wire.Pages, e, frame) })
+	n, err := src.Send(d.Send, func(frame []byte) error { return s.Send(wire.Pages, e, frame) })
+	took.mark("send")
+	return n, err
 }
 
 // finish freezes the process and sends the rest. After it the target needs only Run.
@@ -385,10 +399,13 @@ func (m *source) finish(p *tracer.Process, src *pages.Source) error {
 		return err
 	}
 	sleeping := freeze.Sleeping(p.PID, tids)
+	m.env.Log.Debug("in restart_syscall", "process", m.offer.Process, "threads", sleeping)
+	m.took.mark("")
 	if err := p.SeizeAll(); err != nil {
 		return err
 	}
 	freeze.Mend(p)
+	m.took.mark("stop")
 	if _, err := m.on(migrator.Froze); err != nil {
 		return err
 	}
@@ -403,7 +420,8 @@ func (m *source) finish(p *tracer.Process, src *pages.Source) error {
 		return fmt.Errorf("process %d has made %d threads while it was copied, its shared page has room for %d: try again", p.PID, len(img.Threads), p.Region.Slots)
 	}
 	img.RealOffset = m.clk.Real
-	if _, err := sendAreas(m.s, m.offer.Epoch, img.Areas, src, len(m.round) == 0, nil); err != nil {
+	m.took.mark("capture")
+	if _, err := sendAreas(m.s, m.offer.Epoch, img.Areas, src, len(m.round) == 0, nil, &m.took); err != nil {
 		return err
 	}
 	m.out.Family = &image.Family{Process: m.offer.Process, Epoch: m.offer.Epoch, Members: []image.Process{img}}
@@ -416,9 +434,11 @@ func (m *source) finish(p *tracer.Process, src *pages.Source) error {
 	if err := AtFinal.Hit(); err != nil {
 		return err
 	}
+	m.took.mark("image")
 	if _, err := m.s.Expect(wire.Ready, m.env.MoveLease); err != nil {
 		return err
 	}
+	m.took.mark("ready")
 	if _, err = m.on(migrator.BeReady); err != nil {
 		return err
 	}
@@ -439,9 +459,10 @@ func (m *source) commit(p *tracer.Process, f0 time.Time) error {
 		return m.giveUp(p, err)
 	}
 	// What the target has said may be old: it must live, and the way be open, just before the point of no return.
-	if err := m.s.Probe(m.offer.Epoch); err != nil {
+	if err := m.s.Probe(m.offer.Epoch, false); err != nil {
 		return m.giveUp(p, err)
 	}
+	m.took.mark("park")
 	h := g.Header()
 	h.LeaseEnd = uint64(kern.Now(kern.ClockBoottime) + int64(m.env.MoveLease+migrator.Margin))
 	h.State = stub.StateCommitted
@@ -452,6 +473,7 @@ func (m *source) commit(p *tracer.Process, f0 time.Time) error {
 		return err
 	}
 	m.out.Region = g
+	m.took.mark("depart")
 	err := m.s.Send(wire.Commit, m.offer.Epoch, nil)
 	if err == nil {
 		err = AtCommit.Hit()
@@ -463,6 +485,8 @@ func (m *source) commit(p *tracer.Process, f0 time.Time) error {
 	switch {
 	case err == nil:
 		m.out.Stats.Freeze = time.Since(f0)
+		m.took.mark("commit")
+		m.env.Log.Debug("frozen", append([]any{"process", m.offer.Process, "for", m.out.Stats.Freeze}, m.took.took...)...)
 		_, err = m.on(migrator.IsRun)
 		return errors.Join(err, AtGone.Hit())
 	case errors.As(err, &ab): // it came too late: the target has discarded its copy

@@ -227,13 +227,33 @@ func (s *Stream) Close() error {
 	return s.conn.Close()
 }
 
-// Probe asks the other end of a guarded move for a sign of life and waits for it. Nothing else may be due from it.
-func (s *Stream) Probe(e id.Epoch) error {
-	if err := s.Send(wire.Ping, e, nil); err != nil {
+// Probe asks the other end of a guarded move for a sign of life and waits for it. Nothing else may be due from it. short tells
+// it that the copy here lives no longer than the lease of a move from now on.
+func (s *Stream) Probe(e id.Epoch, short bool) error {
+	var payload []byte
+	if short {
+		payload = []byte{1}
+	}
+	if err := s.Send(wire.Ping, e, payload); err != nil {
 		return err
 	}
-	_, err := s.Expect(wire.Pong, 0)
+	_, err := s.Expect(wire.Pong, stepTime)
 	return err
+}
+
+// phases notes how long the parts of a freeze take, for the log.
+type phases struct {
+	at   time.Time
+	took []any
+}
+
+// mark says that the part called what has just ended.
+func (p *phases) mark(what string) {
+	now := time.Now()
+	if !p.at.IsZero() {
+		p.took = append(p.took, what, now.Sub(p.at))
+	}
+	p.at = now
 }
 
 // AbortError says that the other side gave the move up.

@@ -96,6 +96,7 @@ func Sleeping(pid int, tids []int) map[int]uint64 {
 		if err != nil || len(f) < 7 || f[0] != "219" {
 			continue
 		}
+		out[tid] = 0
 		at, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/wchan", pid, tid))
 		first, _ := strconv.ParseUint(strings.TrimPrefix(f[1], "0x"), 16, 64)
 		switch w := string(at); {

@@ -296,6 +296,10 @@ func Write(pid int, m *os.File, frame []byte) (lost int, err error) {
 	if err != nil {
 		return 0, err
 	}
+	return write(pid, m, rs, data)
+}
+
+func write(pid int, m *os.File, rs []mem.Range, data []byte) (lost int, err error) {
 	if n, err := kern.WriteVM(pid, data, rs...); err == nil && n == len(data) {
 		return 0, nil
 	} else if kern.IsGone(err) {

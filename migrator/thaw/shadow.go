@@ -41,9 +41,9 @@ func Hold(p *tracer.Process, g *region.Region) error {
 	}
 }
 
-// Fill makes the memory of the held shadow that of image f: its areas, then the zaps, then frames of pages. The shadow stays
-// one: it can be let go into its loop again.
-func Fill(p *tracer.Process, f *image.Family, zap []mem.Range, frames [][]byte) error {
+// Fill makes the memory of the held shadow that of image f: its areas, and then what is on the shelf. The shadow stays one: it
+// can be let go into its loop again.
+func Fill(p *tracer.Process, f *image.Family, shelf *pages.Shelf) error {
 	l := p.Leader()
 	if l == nil {
 		return fmt.Errorf("the shadow of %v has lost its leading thread: %w", f.Process, tracer.ErrGone)
@@ -52,13 +52,11 @@ func Fill(p *tracer.Process, f *image.Family, zap []mem.Range, frames [][]byte) 
 	if err != nil {
 		return err
 	}
-	if _, err := l.Batch(zapCalls(zap)); err != nil {
+	if _, err := l.Batch(zapCalls(shelf.Zaps())); err != nil {
 		return err
 	}
-	for _, fr := range frames {
-		if lost, err := pages.Write(p.PID, p.Mem, fr); err != nil || lost > 0 {
-			return errors.Join(err, fmt.Errorf("%d pages of %v could not be brought home", lost, f.Process))
-		}
+	if lost, err := shelf.Write(p.PID, p.Mem); err != nil || lost > 0 {
+		return errors.Join(err, fmt.Errorf("%d pages of %v could not be brought home", lost, f.Process))
 	}
 	_, err = l.MustBatch("protect shared areas", last)
 	return err

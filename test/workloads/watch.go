@@ -94,6 +94,10 @@ func (w *Watch) sample() {
 		if !ok {
 			continue // not yet filled, given back, or gone
 		}
+		if c := w.copies[pid]; c != nil && counter != c.counter && laidDown(pid) {
+			c.counter = counter // memory that was carried here: a process that is held, or parked, does not write
+			continue
+		}
 		w.saw(pid, counter, stamp, time.Now())
 	}
 }
@@ -136,6 +140,48 @@ func (w *Watch) read(pid int) (counter, stamp uint64, ok bool) {
 		return 0, 0, false
 	}
 	return binary.LittleEndian.Uint64(b[tokenBytes:]), binary.LittleEndian.Uint64(b[tokenBytes+8:]), true
+}
+
+// laidDown reports whether no thread of pid can have executed its own program just now: each is held by a tracer, or waits in
+// the code that mosix has planted.
+func laidDown(pid int) bool {
+	dir := filepath.Join("/proc", strconv.Itoa(pid))
+	maps, err := os.ReadFile(filepath.Join(dir, "maps"))
+	if err != nil {
+		return false
+	}
+	var lo, hi uint64
+	for line := range strings.Lines(string(maps)) {
+		if strings.Contains(line, "/memfd:mosix-shadow") {
+			from, to, _ := strings.Cut(strings.Fields(line)[0], "-")
+			a, _ := strconv.ParseUint(from, 16, 64)
+			b, _ := strconv.ParseUint(to, 16, 64)
+			if lo == 0 {
+				lo = a
+			}
+			hi = b
+		}
+	}
+	tasks, err := os.ReadDir(filepath.Join(dir, "task"))
+	if err != nil || lo == 0 {
+		return false
+	}
+	for _, t := range tasks {
+		stat, _ := os.ReadFile(filepath.Join(dir, "task", t.Name(), "stat"))
+		if bytes.Contains(stat, []byte(") t ")) {
+			continue
+		}
+		b, _ := os.ReadFile(filepath.Join(dir, "task", t.Name(), "syscall"))
+		f := strings.Fields(string(b))
+		if len(f) == 0 {
+			return false
+		}
+		pc, err := strconv.ParseUint(strings.TrimPrefix(f[len(f)-1], "0x"), 16, 64)
+		if err != nil || pc < lo || pc >= hi { // "running", or in the program
+			return false
+		}
+	}
+	return true
 }
 
 // innermost is the number of process pid in its own PID namespace.
