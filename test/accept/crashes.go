@@ -228,7 +228,8 @@ func crash(b *bench, c *cluster.Cluster, s scenario, number int) (gap time.Durat
 	switch stage := stageOf(s.point); {
 	case stage == before, stage == parked && s.how != cutLink && !sourceDied:
 		limit = soon
-	case stage == parked && sourceDied:
+	case stage == parked && sourceDied, s.home && s.point == "target-after-commit" && s.how == crashIt:
+		// What lies parked needs its agent to rise: the source's before Commit, on the way home the home's after it.
 		time.Sleep(300 * time.Millisecond)
 		if _, err := c.AgentStart(dead); err != nil {
 			return 0, "", err
