@@ -77,7 +77,7 @@ func (m *homeward) stillKept() []mem.Range {
 	defer pm.Close()
 	var out []mem.Range
 	for _, k := range m.g.Kept {
-		if rs, err := kern.ScanPages(pm, k, true, nil); err == nil && len(rs) == 0 {
+		if rs, err := kern.ScanWritten(pm, k, nil); err == nil && len(rs) == 0 {
 			out = append(out, k)
 		}
 	}

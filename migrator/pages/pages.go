@@ -110,7 +110,7 @@ func (s *Source) Round(areas []image.Area, first bool, skip func(image.Area) boo
 // tracked takes the written pages of an armed area, arming it when it is not.
 func (s *Source) tracked(a image.Area, first bool, d *Dirty) error {
 	if s.armed[a.Range] {
-		rs, err := kern.ScanPages(s.pagemap, a.Range, true, s.scan)
+		rs, err := s.written(a.Range)
 		if err == nil {
 			for _, r := range rs {
 				if empty(a, r) { // given back since the last round
@@ -151,6 +151,28 @@ func (s *Source) tracked(a image.Area, first bool, d *Dirty) error {
 	}
 	d.Send = append(d.Send, mem.Normalize(there.Send)...)
 	return nil
+}
+
+// written finds the pages of the armed range that were written since the last look.
+func (s *Source) written(in mem.Range) ([]kern.PageRegion, error) {
+	near, err := kern.ScanWritten(s.pagemap, in, s.scan)
+	if err != nil {
+		return nil, err
+	}
+	const gap = 16 * mem.PageSize // to look at so many pages costs no more than another call
+	var out []kern.PageRegion
+	for len(near) > 0 {
+		r := near[0].Range
+		for near = near[1:]; len(near) > 0 && near[0].Start <= r.End+gap; near = near[1:] {
+			r.End = near[0].End
+		}
+		rs, err := kern.ScanPages(s.pagemap, r, true, s.scan)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, rs...)
+	}
+	return out, nil
 }
 
 // empty reports whether pages of a that count as written hold nothing but zeros, because they are not there (any more).
