@@ -142,6 +142,7 @@ func (t *target) prepare(payload []byte) error {
 	if err != nil {
 		return fmt.Errorf("read the plan of the guest: %w", err)
 	}
+	t.correct(&plan)
 	t.g, err = thaw.Prepare(plan, t.env.Code)
 	return err
 }
