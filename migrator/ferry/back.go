@@ -342,6 +342,9 @@ func (m *homeward) commit(p *tracer.Process, f0 time.Time) error {
 	if err := m.probe(); err != nil {
 		return m.unstop(p, err)
 	}
+	if err := errors.Join(AtProbe.Hit(), m.s.Err()); err != nil {
+		return m.unstop(p, err)
+	}
 	if _, err := m.on(migrator.DoCommit); err != nil {
 		return err
 	}

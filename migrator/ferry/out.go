@@ -31,6 +31,7 @@ var (
 	AtFinal       = fault.Register("source-after-final")
 	AtReady       = fault.Register("source-after-ready")
 	AtPark        = fault.Register("source-after-park")
+	AtProbe       = fault.Register("source-after-probe")
 	AtCommit      = fault.Register("source-after-commit")
 	AtGone        = fault.Register("source-after-running")
 	AtBuild       = fault.Register("target-after-prepare")
@@ -467,6 +468,9 @@ func (m *source) commit(p *tracer.Process, f0 time.Time) error {
 	h.LeaseEnd = uint64(kern.Now(kern.ClockBoottime) + int64(m.env.MoveLease+migrator.Margin))
 	h.State = stub.StateCommitted
 	if err := m.hooks.Parked(m.out.Family, g); err != nil {
+		return m.giveUp(p, err)
+	}
+	if err := errors.Join(AtProbe.Hit(), m.s.Err()); err != nil { // nothing is sent over a way that is known to be broken
 		return m.giveUp(p, err)
 	}
 	if _, err := m.on(migrator.DoCommit); err != nil {

@@ -73,7 +73,7 @@ func TestPointsAreStaged(t *testing.T) {
 		staged[stageOf(p)] = append(staged[stageOf(p)], p)
 	}
 	want := map[stage]string{
-		parked:    "source-after-park target-after-ready",
+		parked:    "source-after-park source-after-probe target-after-ready",
 		committed: "source-after-commit source-after-running target-after-commit target-after-run target-after-running",
 	}
 	for s, names := range want {

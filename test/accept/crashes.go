@@ -35,7 +35,7 @@ const (
 // stageOf says how far the source may have come when either side stands at a point.
 func stageOf(point string) stage {
 	switch _, step, _ := strings.Cut(point, "-"); step {
-	case "after-park":
+	case "after-park", "after-probe":
 		return parked
 	case "after-commit", "after-run", "after-running":
 		return committed
@@ -59,6 +59,7 @@ type scenario struct {
 	point string
 	how   string
 	home  bool // the move goes home, not out
+	long  bool // what is wrong is put right only when the lease of the move is over
 }
 
 func (s scenario) String() string {
@@ -66,7 +67,11 @@ func (s scenario) String() string {
 	if s.home {
 		dir = "home"
 	}
-	return fmt.Sprintf("%s, %s: %s", dir, s.point, s.how)
+	how := s.how
+	if s.long {
+		how += " for long"
+	}
+	return fmt.Sprintf("%s, %s: %s", dir, s.point, how)
 }
 
 // at is the node whose agent reaches the point, peer the other one.
@@ -99,16 +104,19 @@ func points() []string {
 func scenarios(full bool) []scenario {
 	if !full {
 		return []scenario{
-			{"source-after-freeze", crashIt, false}, {"source-after-park", crashIt, false}, {"source-after-commit", crashIt, false},
-			{"target-after-ready", crashIt, false}, {"target-after-commit", killPeer, false}, {"source-after-freeze", cutLink, false},
-			{"source-after-freeze", crashIt, true},
+			{"source-after-freeze", crashIt, false, false}, {"source-after-park", crashIt, false, false}, {"source-after-commit", crashIt, false, false},
+			{"target-after-ready", crashIt, false, false}, {"target-after-commit", killPeer, false, false}, {"source-after-freeze", cutLink, false, false},
+			{"source-after-freeze", crashIt, true, false},
 		}
 	}
 	var list []scenario
 	for _, home := range []bool{false, true} {
 		for _, p := range points() {
 			for _, how := range []string{crashIt, killPeer, cutLink} {
-				list = append(list, scenario{p, how, home})
+				list = append(list, scenario{p, how, home, false})
+				if how != crashIt && stageOf(p) != before {
+					list = append(list, scenario{p, how, home, true})
+				}
 			}
 		}
 	}
@@ -246,6 +254,12 @@ func crash(b *bench, c *cluster.Cluster, s scenario, number int) (gap time.Durat
 	}
 	if where, err = onlyOne(page); err != nil {
 		return gap, "", err
+	}
+	if s.long {
+		time.Sleep(time.Until(began.Add(undecided)))
+		if where, err = onlyOne(page); err != nil {
+			return gap, "", fmt.Errorf("when the lease was over: %w", err)
+		}
 	}
 	if err := mend(c); err != nil {
 		return gap, where, err
