@@ -23,9 +23,15 @@ type request struct {
 	To      id.Node    `json:"to"`
 	Cause   string     `json:"cause"`
 	Load    float64    `json:"load"`
+	Ready   float64    `json:"ready"`
+	CPUs    float64    `json:"cpus"`
+	Speed   float64    `json:"speed"`
 }
 
 const maxRequest = 64 << 10
+
+// backHold is how long a guest is not passed on to a node that it has left.
+const backHold = 2 * time.Minute
 
 // onControl answers another agent.
 func (n *Node) onControl(c transport.Conn) {
@@ -39,14 +45,21 @@ func (n *Node) onControl(c transport.Conn) {
 	n.mu.Lock()
 	r := n.records[q.Process]
 	fits := r != nil && r.away != nil && r.away.where == c.Peer()
+	var left time.Time
+	if fits {
+		left = r.left[q.To]
+	}
 	n.mu.Unlock()
 	switch {
 	case q.Op != "pass-on":
 		res = api.MigrateResult{Result: api.ResultFailed, Error: fmt.Sprintf("%s does not know the request %q", n.name, q.Op)}
 	case !fits:
 		res = api.MigrateResult{Result: api.ResultFailed, Error: fmt.Sprintf("%v is not a guest of %s", q.Process, c.Peer())}
+	case time.Since(left) < backHold: // only home knows where it has been
+		res = api.MigrateResult{Result: api.ResultRefused, Refusals: image.Refusals{{What: "came-from-there", Why: fmt.Sprintf(
+			"The process left %s %.0f s ago, and does not go back so soon.", q.To, time.Since(left).Seconds())}}}
 	default:
-		o := order{to: q.To, cause: causeBalancer, auto: true, load: q.Load, asker: eligible.Asker{Root: true}}
+		o := order{to: q.To, cause: causeBalancer, auto: true, load: q.Load, ready: q.Ready, cpus: q.CPUs, speed: q.Speed, asker: eligible.Asker{Root: true}}
 		res = n.carry(n.ctx, q.Process, o)
 	}
 	_ = json.NewEncoder(c).Encode(res)
@@ -77,7 +90,8 @@ func (n *Node) passOn(ctx context.Context, m balancer.Move) string {
 	defer c.Close()
 	_ = c.SetDeadline(time.Now().Add(time.Minute))
 	var res api.MigrateResult
-	if err := json.NewEncoder(c).Encode(request{Op: "pass-on", Process: m.Process, To: m.To, Cause: causeBalancer, Load: m.Offer.Load}); err == nil {
+	if err := json.NewEncoder(c).Encode(request{Op: "pass-on", Process: m.Process, To: m.To, Cause: causeBalancer, Load: m.Offer.Load, Ready: m.Offer.Ready,
+		CPUs: m.Offer.CPUs, Speed: m.Offer.Speed}); err == nil {
 		err = json.NewDecoder(io.LimitReader(c, maxRequest)).Decode(&res)
 		if err != nil {
 			return api.ResultFailed

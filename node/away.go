@@ -44,6 +44,8 @@ type record struct {
 	// The following are guarded by Node.mu.
 	away        *away // nil: at home
 	moving      bool
+	passing     bool      // coming home only to go on to another node
+	leg         *api.Move // how that first half went
 	moves       int
 	epoch       id.Epoch
 	lockedUntil time.Time

@@ -281,7 +281,7 @@ func (b *balance) act(m balancer.Move, at time.Duration) {
 	if m.Process.Home == n.name {
 		f, err := eligible.Gather(procfs.Default, int(m.Process.PID), eligible.Options{})
 		if err == nil {
-			res := n.carry(ctx, m.Process, order{to: m.To, cause: causeBalancer, asker: eligible.OwnerOf(f), auto: true, load: m.Offer.Load})
+			res := n.carry(ctx, m.Process, order{to: m.To, cause: causeBalancer, asker: eligible.OwnerOf(f), auto: true, load: m.Offer.Load, ready: m.Offer.Ready})
 			result, bytes = res.Result, res.Bytes
 			if result != api.ResultMoved {
 				n.log.Info("it did not move", "process", m.Process, "to", m.To, "result", result, "refusals", res.Refusals.String(), "err", res.Error)

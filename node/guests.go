@@ -459,7 +459,7 @@ func (t *tenant) Died(status int) {
 
 // WantHome implements guest.Link.
 func (t *tenant) WantHome(call string) {
-	t.n.log.Debug("a guest goes home for a call", "process", t.g.Process, "call", call)
+	t.n.log.Info("a guest goes home for a call", "process", t.g.Process, "call", call)
 	go func() {
 		for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
 			err := t.n.sendHome(t, causeComeHome)

@@ -30,7 +30,10 @@ type order struct {
 	strategy string
 	asker    eligible.Asker
 	auto     bool
-	load     float64 // of this node, for the target's judgement
+	load     float64 // of the node where it is now, for the target's judgement
+	ready    float64 // its tasks that are ready to run, on average; 0: not known
+	cpus     float64 // of that node; 0: it is this one
+	speed    float64 // of that node
 }
 
 // locate gives a process of this home its full name.
@@ -43,9 +46,9 @@ func (n *Node) locate(pid id.HomePID) (id.Process, error) {
 }
 
 // carry moves a process of this home to where o wants it: away, home, or by way of home to another node.
-func (n *Node) carry(ctx context.Context, p id.Process, o order) api.MigrateResult {
+func (n *Node) carry(ctx context.Context, p id.Process, o order) (res api.MigrateResult) {
 	r := n.record(p)
-	res := api.MigrateResult{PID: p.PID, Home: n.name, From: n.name, To: o.to, Strategy: o.strategy, Result: api.ResultFailed, Refusals: image.Refusals{}}
+	res = api.MigrateResult{PID: p.PID, Home: n.name, From: n.name, To: o.to, Strategy: o.strategy, Result: api.ResultFailed, Refusals: image.Refusals{}}
 	if res.Strategy == "" {
 		res.Strategy = api.Precopy
 	}
@@ -73,16 +76,27 @@ func (n *Node) carry(ctx context.Context, p id.Process, o order) api.MigrateResu
 	}
 	t0 := time.Now()
 	if res.From != n.name {
-		before := n.lastMove(p)
+		n.mu.Lock()
+		r.passing, r.leg = o.to != n.name, nil
+		n.mu.Unlock()
 		rctx, cancel := context.WithTimeoutCause(ctx, 60*time.Second, errors.New("its host did not send it home within a minute"))
 		err := n.recall(rctx, r, o.cause)
 		cancel()
+		n.mu.Lock()
+		leg := r.leg
+		r.passing, r.leg = false, nil
+		n.mu.Unlock()
 		if err != nil {
 			res.Error = err.Error()
 			return res
 		}
-		if m := n.lastMove(p); m != nil && m != before {
-			res.FreezeMS, res.Bytes, res.Rounds, res.Strategy = m.FreezeMS, m.Bytes, m.Rounds, m.Strategy
+		if leg != nil {
+			res.FreezeMS, res.Bytes, res.Rounds, res.Strategy = leg.FreezeMS, leg.Bytes, leg.Rounds, leg.Strategy
+			defer func() {
+				if o.to != n.name && res.Result != api.ResultMoved { // it got no further than here
+					n.remember(r, *leg)
+				}
+			}()
 		}
 		if o.to == n.name {
 			res.Result, res.TotalMS = api.ResultMoved, ms(time.Since(t0))
@@ -92,10 +106,13 @@ func (n *Node) carry(ctx context.Context, p id.Process, o order) api.MigrateResu
 	r.trip.Lock() // a homecoming that has just ended may still hold it
 	defer r.trip.Unlock()
 	n.mu.Lock()
-	elsewhere := r.away != nil
+	elsewhere, locked := r.away != nil, time.Now().Before(r.lockedUntil)
 	n.mu.Unlock()
-	if elsewhere {
+	switch {
+	case elsewhere:
 		return refuse(image.Refusal{What: "moving", Why: "The process has been sent elsewhere meanwhile; try again in a moment."})
+	case locked && o.auto:
+		return refuse(image.Refusal{What: "locked", Why: "It came home for a call, and is locked for a while."})
 	}
 	n.setMoving(r, true)
 	defer n.setMoving(r, false)
@@ -120,8 +137,8 @@ func (n *Node) carry(ctx context.Context, p id.Process, o order) api.MigrateResu
 	if out.Stats.Strategy != "" {
 		res.Strategy = out.Stats.Strategy
 	}
-	m := api.Move{PID: p.PID, Home: n.name, From: n.name, To: o.to, Cause: o.cause, Strategy: res.Strategy, Epoch: r.epoch, FreezeMS: ms(out.Stats.Freeze),
-		TotalMS: ms(out.Stats.Total), Bytes: out.Stats.Bytes, Rounds: out.Stats.Rounds}
+	m := api.Move{PID: p.PID, Home: n.name, From: res.From, To: o.to, Cause: o.cause, Strategy: res.Strategy, Epoch: r.epoch, FreezeMS: res.FreezeMS,
+		TotalMS: res.TotalMS, Bytes: res.Bytes, Rounds: res.Rounds}
 	var ref *ferry.RefusedError
 	switch {
 	case out.State == migrator.Gone:
@@ -164,8 +181,10 @@ func (n *Node) leave(ctx context.Context, r *record, f eligible.Facts, o order) 
 	epoch := r.epoch + 1
 	n.mu.Unlock()
 	offer := ferry.Offer{Process: r.id, Epoch: epoch, UID: f.Status.UID.Real, Command: strings.Join(f.Command, " "), Threads: uint32(len(f.Threads)),
-		Bytes: f.Status.VMRSSBytes, Ready: 1, VDSO: f.VDSOBuildID, Auto: o.auto, Cause: o.cause, Load: o.load, CPUTime: uint64(cpuOf(f.Stat))}
-	offer.CPUs, offer.Speed = n.balance.capacity()
+		Bytes: f.Status.VMRSSBytes, Ready: max(o.ready, 1), VDSO: f.VDSOBuildID, Auto: o.auto, Cause: o.cause, Load: o.load, CPUTime: uint64(cpuOf(f.Stat))}
+	if offer.CPUs, offer.Speed = o.cpus, o.speed; o.cpus == 0 {
+		offer.CPUs, offer.Speed = n.balance.capacity()
+	}
 	if len(offer.Command) > 4096 {
 		offer.Command = offer.Command[:4096]
 	}
@@ -211,13 +230,30 @@ func (n *Node) tidy(r *record) {
 	}
 }
 
-// moved counts and remembers a move of a process of this home.
+// moved counts and remembers a move of a process of this home. Coming home on the way from one host to another is part of a
+// move, and remembered with it.
 func (n *Node) moved(r *record, m api.Move, direction string, st ferry.Stats) {
+	n.met.MoveDone(metrics.Move{Result: m.Result, Direction: direction, Cause: m.Cause, Freeze: st.Freeze, Total: st.Total, Bytes: st.Bytes, Rounds: st.Rounds})
+	if direction == metrics.Home && m.Result == api.ResultMoved {
+		n.mu.Lock()
+		if r.passing {
+			r.leg = &m
+		}
+		passing := r.passing
+		n.mu.Unlock()
+		if passing {
+			return
+		}
+	}
+	n.remember(r, m)
+}
+
+// remember enters a move into the history.
+func (n *Node) remember(r *record, m api.Move) {
 	m.EndedUnixMS = time.Now().UnixMilli()
 	if m.Refusals == nil {
 		m.Refusals = image.Refusals{}
 	}
-	n.met.MoveDone(metrics.Move{Result: m.Result, Direction: direction, Cause: m.Cause, Freeze: st.Freeze, Total: st.Total, Bytes: st.Bytes, Rounds: st.Rounds})
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if m.Result == api.ResultMoved {
@@ -228,17 +264,6 @@ func (n *Node) moved(r *record, m api.Move, direction string, st ferry.Stats) {
 	if len(n.history) > 2000 {
 		n.history = append([]control.Move(nil), n.history[1000:]...)
 	}
-}
-
-func (n *Node) lastMove(p id.Process) *control.Move {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	for i := len(n.history) - 1; i >= 0; i-- {
-		if n.history[i].PID == p.PID {
-			return &n.history[i]
-		}
-	}
-	return nil
 }
 
 // userName is the name of a user id, or its number.
