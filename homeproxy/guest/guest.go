@@ -505,6 +505,10 @@ func (g *Guest) comeHome(c *call, name string) {
 	if g.OnComeHome != nil {
 		g.OnComeHome(name)
 	}
+	if g.leaving && !g.holding || g.stopping[c.host] { // interrupted just now: the answer comes with the stop
+		g.forget(c)
+		g.send(c.id, ret)
+	}
 	if !g.homeward {
 		g.homeward = true
 		g.link.WantHome(name)

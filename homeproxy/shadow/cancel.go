@@ -9,6 +9,7 @@ import (
 	"mosix/internal/id"
 	"mosix/internal/kern"
 	"mosix/internal/mem"
+	"mosix/internal/stub"
 	"mosix/internal/tracer"
 )
 
@@ -73,6 +74,9 @@ func (s *Shadow) cut(sl *slot, t *tracer.Thread, seq id.Seq) bool {
 	}
 	g := s.Region
 	taken, call, end := g.At(g.Code.At.Taken), g.At(g.Code.At.CallSys), g.At(g.Code.At.CallEnd)
+	if atomic.LoadUint32(&sl.State) == stub.SlotIdle { // it has not seen the request
+		return false
+	}
 	if len(sl.job.pre) > 0 || atomic.LoadUint32(&sl.Done) == atomic.LoadUint32(&sl.Req) {
 		return false
 	}

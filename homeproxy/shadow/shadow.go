@@ -43,16 +43,18 @@ type Shadow struct {
 	stat  *os.File
 	log   *slog.Logger
 
-	mu      sync.Mutex
-	out     Output // guarded by mu
-	slots   map[id.HomePID]*slot
-	actions [abi.NSig + 1]abi.SigAction
-	inPlace map[mem.Addr]bool // pages that are open at their own address
-	closed  bool
-	hold    bool // signals stay in the ring: the guest is about to come home
-	ended   bool
-	done    chan struct{}
-	wg      sync.WaitGroup
+	mu        sync.Mutex
+	out       Output // guarded by mu
+	slots     map[id.HomePID]*slot
+	actions   [abi.NSig + 1]abi.SigAction
+	inPlace   map[mem.Addr]bool // pages that are open at their own address
+	closed    bool
+	releasing bool     // memory is being given back
+	delayed   []func() // calls that wait for the end of that
+	hold      bool     // signals stay in the ring: the guest is about to come home
+	ended     bool
+	done      chan struct{}
+	wg        sync.WaitGroup
 
 	OnCall func(name string, took time.Duration) // for metrics; may be nil
 
@@ -200,6 +202,10 @@ func (s *Shadow) Call(tid id.HomePID, seq id.Seq, req homeproxy.Request, restart
 	if err := s.plan(sl, j, req, restart); err != nil {
 		return err
 	}
+	if s.releasing && len(j.plan.InPlace) > 0 {
+		s.delayed = append(s.delayed, func() { s.push(sl, j) }) // its pages would be closed under it
+		return nil
+	}
 	s.push(sl, j)
 	return nil
 }
@@ -315,6 +321,7 @@ func (s *Shadow) issue(sl *slot, nr uint64, args [6]uint64, masked bool, mask ui
 	if masked {
 		sl.Flags, sl.Mask, sl.Idle = stub.SlotMask, mask, freeze.IdleMask(&s.actions, mask)
 	}
+	atomic.StoreUint32(&sl.State, stub.SlotIdle) // until the stub takes it: it may still be on its way back from the last one
 	atomic.AddUint32(&sl.Req, 1)
 	kern.FutexWake(&sl.Req, 1)
 }
@@ -476,24 +483,28 @@ var ErrBusy = errors.New("the shadow is in a call")
 // with arguments and environment, which ps shows. Other areas can no longer be read, so that a debugger does not see zeros.
 // done is called when it is all given back.
 func (s *Shadow) Release(m *image.Process, kept func(image.Area) bool, done func()) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil
+	}
 	var calls []stub.Call
-	args := mem.Range{Start: mem.Addr(m.Layout.ArgStart).Page(), End: mem.Addr(m.Layout.EnvEnd).PageUp()}
+	keep := []mem.Range{{Start: mem.Addr(m.Layout.ArgStart).Page(), End: mem.Addr(m.Layout.EnvEnd).PageUp()}}
+	for a := range s.inPlace { // calls use them just now
+		keep = append(keep, mem.Range{Start: a, End: a + mem.PageSize})
+	}
+	keep = mem.Normalize(keep)
 	for _, a := range m.Areas {
 		if a.Shared || kept(a) {
 			continue
 		}
-		for _, r := range mem.Subtract([]mem.Range{a.Range}, []mem.Range{args}) {
+		for _, r := range mem.Subtract([]mem.Range{a.Range}, keep) {
 			calls = append(calls, stub.Call{Nr: abi.SysMadvise, Args: [6]uint64{uint64(r.Start), r.Len(), abi.MadvDontNeed}},
 				stub.Call{Nr: abi.SysMprotect, Args: [6]uint64{uint64(r.Start), r.Len(), abi.ProtNone}})
 		}
 	}
 	if len(calls) == 0 {
 		done()
-		return nil
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
 		return nil
 	}
 	// Any thread will do; one that waits in a call may wait for ever.
@@ -507,11 +518,17 @@ func (s *Shadow) Release(m *image.Process, kept func(image.Area) bool, done func
 		return ErrBusy
 	}
 	last := calls[len(calls)-1]
+	s.releasing = true
 	sl.Saved = sl.Ret // the host may not have it yet
 	atomic.StoreUint32(&sl.IsSaved, 1)
 	s.push(sl, &job{pre: calls[:len(calls)-1], plan: homeproxy.Plan{Nr: uint32(last.Nr), Args: last.Args}, then: func(int64) {
 		sl.Ret = sl.Saved
 		atomic.StoreUint32(&sl.IsSaved, 0)
+		s.releasing = false
+		for _, f := range s.delayed {
+			f()
+		}
+		s.delayed = nil
 		done()
 	}})
 	return nil

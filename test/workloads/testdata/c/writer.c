@@ -40,7 +40,7 @@ int main(int argc, char **argv)
 		for (int i = 0; i < 60; i++) {
 			int n = snprintf(line, sizeof line, "record %d by %s\n", i, i % 3 == 0 ? "one" : "two");
 			CHECK(write(i % 3 == 0 ? log : i % 3 == 1 ? log2 : dupped, line, (size_t)n) == n);
-			size += n;
+		size += n;
 			if (i % 20 == 0)
 				nap(1000);
 		}
