@@ -192,9 +192,9 @@ func (t *tenant) attach() error {
 		return r.Err()
 	}
 	t.mu.Lock()
-	if t.doomed || t.paused {
+	if t.doomed || t.paused || t.g.Expires() < lastMoment/4 {
 		t.mu.Unlock()
-		return errors.New("the guest has set out for home meanwhile")
+		return errors.New("the guest has set out for home meanwhile, or its lease is over")
 	}
 	atomic.StoreUint64(&t.g.Keeper.Keeper().Deadline, at+lease)
 	err = t.askLease(s) // the first frame: home knows that the guest has its lease, before the first call comes
@@ -231,8 +231,12 @@ func (t *tenant) attach() error {
 func (t *tenant) mayAttach() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return !t.doomed && !t.paused
+	return !t.doomed && !t.paused && t.g.Expires() > lastMoment
 }
+
+// lastMoment is how long before the end of its lease a guest does not attach any more: home, which must not decide while it
+// talks with a guest that lives, would take the word of one that is dead a moment later.
+const lastMoment = time.Second
 
 // sayAttach tells home which guest this is and which signals it has. It returns the time from which the lease counts.
 func (t *tenant) sayAttach(s *ferry.Stream) (at uint64, err error) {
@@ -455,6 +459,12 @@ func (t *tenant) Died(status int) {
 			}
 		}
 	}()
+}
+
+// Expired implements guest.Link.
+func (t *tenant) Expired() {
+	t.n.log.Warn("the lease of a guest is over: it has ended, and its home decides", "process", t.g.Process, "epoch", t.g.Epoch)
+	go t.forget()
 }
 
 // WantHome implements guest.Link.

@@ -31,6 +31,7 @@ type Link interface {
 	Call(tid id.HomePID, seq id.Seq, req homeproxy.Request, restart bool)
 	Cancel(tid id.HomePID, seq id.Seq)
 	Died(status int)
+	Expired() // the keeper has ended the guest with its lease: home decides alone what that means
 	Hold() error // home keeps signals from now on; all that it sent before are here when it returns
 	Unhold()
 	WantHome(why string) // a call that cannot be served at a distance: start the move home
@@ -212,11 +213,20 @@ func (g *Guest) await() {
 			return
 		}
 		if err := kern.Kill(g.KeeperID, 0); kern.IsGone(err) {
-			g.end(abi.SIGKILL)
+			if g.Expires() <= 0 {
+				g.link.Expired()
+			} else {
+				g.end(abi.SIGKILL)
+			}
 			return
 		}
 		kern.FutexWait(&k.Doorbell, bell, 200*time.Millisecond)
 	}
+}
+
+// Expires is how long the guest's lease still lasts.
+func (g *Guest) Expires() time.Duration {
+	return time.Duration(int64(atomic.LoadUint64(&g.Keeper.Keeper().Deadline)) - kern.Now(kern.ClockBoottime))
 }
 
 func (g *Guest) end(status int) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"mosix/internal/fault"
@@ -466,13 +467,13 @@ func (m *source) commit(p *tracer.Process, f0 time.Time) error {
 	m.took.mark("park")
 	h := g.Header()
 	h.LeaseEnd = uint64(kern.Now(kern.ClockBoottime) + int64(m.env.MoveLease+migrator.Margin))
-	h.State = stub.StateCommitted
 	if err := m.hooks.Parked(m.out.Family, g); err != nil {
 		return m.giveUp(p, err)
 	}
 	if err := errors.Join(AtProbe.Hit(), m.s.Err()); err != nil { // nothing is sent over a way that is known to be broken
 		return m.giveUp(p, err)
 	}
+	atomic.StoreUint32(&h.State, stub.StateCommitted) // a new agent must not make it run on from here on
 	if _, err := m.on(migrator.DoCommit); err != nil {
 		return err
 	}

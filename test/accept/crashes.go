@@ -125,7 +125,7 @@ func scenarios(full bool) []scenario {
 
 // crashes is line 5.
 func crashes(b *bench) (figures string, err error) {
-	files, err := b.build("page")
+	files, err := b.build("page", "ledger")
 	if err != nil {
 		return "", err
 	}
@@ -158,6 +158,19 @@ func crashes(b *bench) (figures string, err error) {
 			passed++
 			worst = max(worst, gap)
 			b.progress("%s: runs at %s after %.2f s", s, where, gap.Seconds())
+		}
+	}
+	if adoption := "agents die under calls"; b.match == nil || b.match.MatchString(adoption) {
+		entries, deaths := 400, 3
+		if b.full {
+			entries, deaths = 3000, 14
+		}
+		if err := adopted(b, c, entries, deaths); err != nil {
+			failed = append(failed, fmt.Errorf("%s: %w", adoption, err))
+			b.progress("FAIL %s: %v", adoption, err)
+		} else {
+			passed++
+			b.progress("%s: %d agents died, every call was made once", adoption, deaths)
 		}
 	}
 	figures = fmt.Sprintf("%d crashes and cuts, each left one copy; longest standstill %.2f s; %d points not on the way", passed, worst.Seconds(), unreached)
@@ -257,6 +270,9 @@ func crash(b *bench, c *cluster.Cluster, s scenario, number int) (gap time.Durat
 	}
 	if s.long {
 		time.Sleep(time.Until(began.Add(undecided)))
+	}
+	// A home that is dead when the guest's lease ends decides when it lives again.
+	if s.long && !(s.home && s.how == killPeer && s.point == "source-after-probe") {
 		if where, err = onlyOne(page); err != nil {
 			return gap, "", fmt.Errorf("when the lease was over: %w", err)
 		}
