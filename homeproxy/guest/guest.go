@@ -31,7 +31,7 @@ type Link interface {
 	Call(tid id.HomePID, seq id.Seq, req homeproxy.Request, restart bool)
 	Cancel(tid id.HomePID, seq id.Seq)
 	Died(status int)
-	Expired() // the keeper has ended the guest with its lease: home decides alone what that means
+	Expired()    // the keeper has ended the guest with its lease: home decides alone what that means
 	Hold() error // home keeps signals from now on; all that it sent before are here when it returns
 	Unhold()
 	WantHome(why string) // a call that cannot be served at a distance: start the move home
