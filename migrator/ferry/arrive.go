@@ -25,6 +25,8 @@ type Returning struct {
 	Offer  Offer
 	Region *region.Region
 	Clear  []mem.Range // what the shadow still holds of the memory with which the process left
+	// Room prepares the shadow for areas that will come, as well as it can.
+	Room func([]image.Area)
 	// Quiet ends this agent's service of the guest: from then on the shadow's threads idle. Resume begins it again, by the
 	// guest's last image if there is one.
 	Quiet  func()
@@ -41,6 +43,7 @@ type homecomer struct {
 	stats Stats
 	froze time.Duration // how long the guest had been held when Commit was sent
 	shelf pages.Shelf
+	roomy bool // Room was asked for
 }
 
 // Welcome takes a guest back into its shadow, over s, whose Offer has been read. It returns the image with which the process
@@ -90,10 +93,7 @@ func (h *homecomer) collect() error {
 		case wire.Ping:
 			err = h.s.pong(f.Epoch)
 		case wire.Layout:
-			var zap []mem.Range
-			if _, zap, err = decodeLayout(f.Payload); err == nil && len(zap) > 0 {
-				h.shelf.Zap(zap)
-			}
+			err = h.layout(f.Payload)
 		case wire.Pages:
 			h.stats.Bytes += uint64(len(f.Payload))
 			err = h.page(f.Payload)
@@ -104,6 +104,9 @@ func (h *homecomer) collect() error {
 			h.family, err = image.Decode(f.Payload)
 			if err == nil && (h.family.Process != h.offer.Process || h.family.Epoch != h.offer.Epoch) {
 				err = fmt.Errorf("the image is of %v, epoch %d; due was %v, epoch %d", h.family.Process, h.family.Epoch, h.offer.Process, h.offer.Epoch)
+			}
+			if err == nil {
+				err = h.clear(h.family.Members[0].Areas)
 			}
 			if err == nil {
 				_, err = h.on(migrator.GotFinal)
@@ -119,6 +122,33 @@ func (h *homecomer) collect() error {
 			return err
 		}
 	}
+}
+
+// layout makes room for the areas of the first round, and notes what is to be emptied.
+func (h *homecomer) layout(payload []byte) error {
+	as, zap, err := decodeLayout(payload)
+	if err != nil {
+		return err
+	}
+	if err := h.clear(as); err != nil {
+		return err
+	}
+	h.shelf.Zap(zap)
+	if !h.roomy {
+		h.roomy = true
+		h.r.Room(as)
+	}
+	return nil
+}
+
+// clear refuses areas where the shared page is.
+func (h *homecomer) clear(as []image.Area) error {
+	for _, a := range as {
+		if a.Overlaps(h.r.Region.Range()) {
+			return fmt.Errorf("the guest has an area %v where the shared page is", a.Range)
+		}
+	}
+	return nil
 }
 
 // page puts a frame into the shadow, as far as its areas exist there; the rest waits until they do.
