@@ -13,6 +13,7 @@ import (
 
 	"mosix/internal/id"
 	"mosix/internal/lab"
+	"mosix/migrator/ferry"
 	"mosix/node/api"
 	"mosix/test/cluster"
 	"mosix/test/workloads"
@@ -62,6 +63,9 @@ func worlds(b *bench) (figures string, err error) {
 		}
 	}
 	b.progress("a guest sees home's world and clock, over %d moves", m.Counted().Moved)
+	if err := lookers(b, c, n1); err != nil {
+		return "", err
+	}
 
 	tried, err := hostile(b, c)
 	if err != nil {
@@ -69,6 +73,36 @@ func worlds(b *bench) (figures string, err error) {
 	}
 	return fmt.Sprintf("world and clock as at home over %d moves; hostile guest: %s", m.Counted().Moved, tried), nil
 }
+
+// lookers makes sure that what has just found home's world would have found the host's: where the correction of the clock is
+// off, a guest sees another time.
+func lookers(b *bench, c *cluster.Cluster, n1 workloads.Node) error {
+	if err := c.Arm("n2", ferry.ClockUncorrected.Name()+" error"); err != nil {
+		return err
+	}
+	defer func() { _ = c.Disarm("n2") }() // the lab ends with it
+	m := &workloads.Mover{Cluster: c, Home: "n1", Others: []id.Node{"n2"}}
+	for _, w := range workloads.Table() {
+		if w.Name != "world" {
+			continue
+		}
+		r, err := workloads.Do(n1, w, "world.uncorrected", m.Again(w, 1)) // with many complaints it ends early
+		off := hostClock.FindAllStringSubmatch(r.Complaints, -1)
+		seen := map[string]bool{}
+		for _, o := range off {
+			seen[o[1]] = true
+		}
+		if len(seen) < 6 || err == nil && w.Check(r) == nil {
+			return fmt.Errorf("a guest whose clock is not corrected must see the host's in six ways at least, and fail; it saw it in %d (%v) and says:\n%s",
+				len(seen), err, tail(r.Complaints, 20))
+		}
+		b.progress("a guest whose clock is not corrected sees the host's, in %d ways", len(seen))
+	}
+	return nil
+}
+
+// hostClock is what a guest says that sees the clock of n2, three seconds ahead.
+var hostClock = regexp.MustCompile(`: ([a-z_ ]+) is \+[23]\.\d+ s off home's clock`)
 
 // lineReader calls each for every line that is written to it.
 type lineReader struct {

@@ -10,6 +10,7 @@
 #include <net/if.h>
 #include <signal.h>
 #include <netinet/in.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
@@ -64,6 +65,7 @@ static uint64_t interfaces(void)
 static void listener(int l, int up)
 {
 	char name[65] = "";
+	prctl(PR_SET_PDEATHSIG, SIGKILL); /* the parent may end early, by a complaint */
 	gethostname(name, sizeof name - 1);
 	if (write(up, "x", 1) != 1)
 		_exit(1);
