@@ -6,6 +6,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"mosix/homeproxy/guest"
 	"mosix/internal/id"
@@ -24,8 +25,12 @@ import (
 // found is a region that an earlier agent left in a process.
 type found struct {
 	pid int
+	uid uint32
 	g   *region.Region
 }
+
+// adoptTime is the longest that a process may keep the others from being taken up.
+const adoptTime = 10 * time.Second
 
 // adopt takes up what an earlier agent of this node left: shadows and guests go on, half-made moves are undone. The regions in
 // the processes are the only journal.
@@ -44,34 +49,61 @@ func (n *Node) adopt() error {
 			n.log.Error("a process holds a shared page that this agent cannot read; it is left alone", "pid", pid, "err", err)
 			continue
 		}
-		if g != nil {
-			all = append(all, found{pid, g})
+		if g == nil {
+			continue
+		}
+		st, err := procfs.Default.Status(pid)
+		if err != nil {
+			g.Close() // it has ended
+			continue
+		}
+		all = append(all, found{pid, st.UID.Real, g})
+	}
+	var guests []found
+	for _, f := range all {
+		if thaw.IsGuest(f.uid) {
+			guests = append(guests, f)
 		}
 	}
-	guests := map[id.HomePID][]found{}
 	for _, f := range all {
-		if f.g.Header().State == stub.StateGuest {
-			guests[0] = append(guests[0], f)
-		}
-	}
-	for _, f := range all {
-		h := f.g.Header()
 		var err error
-		state := h.State
-		switch state {
-		case stub.StatePlanted:
-			err = n.uproot(f)
-		case stub.StateParked:
-			n.log.Info("a process was parked for a move that was not committed: it runs on", "pid", f.pid)
-			err = ferry.Unpark(f.pid, f.g, n.code)
-		case stub.StateCommitted, stub.StateAway, stub.StateReturning:
-			err = n.adoptShadow(f)
-		case stub.StateKeeper:
-			err = n.adoptGuest(f, guests[0])
+		state := f.g.Header().State
+		// Keepers and guests are known by their ids. What a region says of itself counts only for the processes of this node's
+		// users, and can do no more to them than they can do themselves.
+		switch {
+		case thaw.IsKeeper(f.uid):
+			err = n.adoptGuest(f, guests)
+		case thaw.IsGuest(f.uid):
+			continue // with its keeper
+		case state == stub.StateKeeper || state == stub.StateGuest:
+			err = errors.New("it claims to be a guest, with ids that no guest has")
+		}
+		if err == nil && !thaw.IsKeeper(f.uid) {
+			done := make(chan error, 1)
+			go func() { done <- n.adoptOwn(f, state) }()
+			select {
+			case err = <-done:
+			case <-time.After(adoptTime): // a user can make a process that does not stop; the others must not wait for it
+				err = fmt.Errorf("it could not be held within %v; it is taken up when it can be", adoptTime)
+			}
 		}
 		if err != nil && !errors.Is(err, tracer.ErrGone) {
 			n.log.Error("what an earlier agent left could not be taken up", "pid", f.pid, "state", state, "err", err)
 		}
+	}
+	return nil
+}
+
+// adoptOwn takes up a process of this node, which an earlier agent has parked or had begun to.
+func (n *Node) adoptOwn(f found, state uint32) error {
+	switch state {
+	case stub.StatePlanted:
+		return n.uproot(f)
+	case stub.StateParked:
+		n.log.Info("a process was parked for a move that was not committed: it runs on", "pid", f.pid)
+		return ferry.Unpark(f.pid, f.g, n.code)
+	case stub.StateCommitted, stub.StateAway, stub.StateReturning:
+		return n.adoptShadow(f)
 	}
 	return nil
 }

@@ -2,7 +2,6 @@ package thaw
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"sort"
@@ -64,9 +63,8 @@ func Prepare(plan Plan, code *stub.Code) (*Guest, error) {
 }
 
 func (g *Guest) prepare(code *stub.Code) error {
-	const idBase = 0x60000000
 	var err error
-	if g.proc, err = keeper.Start(code, idBase+2*rand.Uint32N(1<<27)); err != nil {
+	if g.proc, err = keeper.Start(code, newIDs()); err != nil {
 		return err
 	}
 	if err := g.enterCgroups(); err != nil {
