@@ -33,6 +33,7 @@ type balance struct {
 	costs    balancer.Costs
 	attempts []balancer.Attempt
 	verdicts map[id.Process]verdict
+	talks    map[id.Process]*talk
 }
 
 // verdict is what eligibility said of a process, kept for a while: asking costs a millisecond.
@@ -45,6 +46,7 @@ func now() time.Duration { return time.Duration(kern.Now(kern.ClockBoottime)) }
 
 func (b *balance) open(n *Node) error {
 	b.n, b.costs, b.verdicts = n, balancer.DefaultCosts(), map[id.Process]verdict{}
+	b.talks = map[id.Process]*talk{}
 	b.rng = rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))
 	var err error
 	if b.policy, err = balancer.ByName(n.conf.Policy); err != nil {
@@ -222,6 +224,11 @@ func (b *balance) candidate(p sampler.Process) balancer.Candidate {
 		c.Left = append(c.Left, balancer.Departure{Node: guest.g.Process.Home, Ago: c.Residency})
 		return c
 	}
+	if r == nil || r.away == nil {
+		if why := b.chatter(c.Process, p); c.Unmovable == "" {
+			c.Unmovable = why
+		}
+	}
 	if c.Unmovable == "" {
 		c.Unmovable = b.eligible(c.Process, p)
 	}
@@ -255,6 +262,7 @@ func (b *balance) eligible(p id.Process, s sampler.Process) string {
 // decide asks the policy once, and lets what it wants happen.
 func (n *Node) decide() {
 	b := &n.balance
+	b.forgetTalks()
 	v := b.view()
 	d := b.policy.Decide(v, now(), b.rng)
 	n.met.Decided(len(d.Moves) > 0)

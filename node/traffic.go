@@ -1,0 +1,118 @@
+package node
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strconv"
+	"time"
+
+	"mosix/internal/id"
+	"mosix/node/sampler"
+)
+
+// What a forwarded call costs a guest: a round trip, and copying on both sides. Measured on idle machines.
+const (
+	callCost = 150 * time.Microsecond
+	byteCost = 2.0 // nanoseconds
+)
+
+// talkMost is how long a process may wait for home, in seconds per second of its computing. Above, home is the place for it,
+// however busy: it would keep two agents busy in place of a processor.
+const talkMost = 1.0
+
+// talk is how much a process at home reads and writes: before its first move nobody else counts its calls.
+type talk struct {
+	calls, bytes uint64
+	cpu          time.Duration
+	share        float64 // seconds that its calls would wait, per second of computing, averaged over the last looks
+	known        bool    // share was measured
+	seen         bool    // in this period
+}
+
+// look takes what the process has read and written so far, in calls and bytes, and the CPU time that it has used.
+func (t *talk) look(calls, bytes uint64, cpu time.Duration) {
+	const enough = 5 * time.Millisecond // less computing says nothing
+	t.seen = true
+	if used := cpu - t.cpu; t.cpu > 0 {
+		if used < enough {
+			return
+		}
+		if calls >= t.calls && bytes >= t.bytes {
+			wait := float64(calls-t.calls)*float64(callCost) + float64(bytes-t.bytes)*byteCost
+			share := wait / float64(used)
+			if t.known {
+				share = (share + t.share) / 2
+			}
+			t.share, t.known = share, true
+		}
+	}
+	t.calls, t.bytes, t.cpu = calls, bytes, cpu
+}
+
+// why says why the process stays at home, or "".
+func (t *talk) why() string {
+	switch {
+	case !t.known:
+		return "how much it reads and writes has not been measured yet"
+	case t.share > talkMost:
+		return fmt.Sprintf("it reads and writes so much that away it would wait %.1f s for each second of computing", t.share)
+	}
+	return ""
+}
+
+// chatter says whether a process at home talks too much with it to leave.
+func (b *balance) chatter(p id.Process, s sampler.Process) string {
+	calls, bytes, err := readIO(s.PID)
+	if err != nil {
+		return "" // it has ended, or this kernel does not count
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	t := b.talks[p]
+	if t == nil {
+		t = &talk{}
+		b.talks[p] = t
+	}
+	t.look(calls, bytes, s.CPU)
+	return t.why()
+}
+
+// forgetTalks forgets what was not looked at since the last time.
+func (b *balance) forgetTalks() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for p, t := range b.talks {
+		if !t.seen {
+			delete(b.talks, p)
+		}
+		t.seen = false
+	}
+}
+
+// readIO reads how many calls that read or write a process has made, and how many bytes they have moved.
+func readIO(pid int) (calls, moved uint64, err error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/io", pid))
+	if err != nil {
+		return 0, 0, err
+	}
+	calls, moved = parseIO(b)
+	return calls, moved, nil
+}
+
+func parseIO(b []byte) (calls, moved uint64) {
+	for line := range bytes.Lines(b) {
+		name, value, _ := bytes.Cut(line, []byte(": "))
+		n, err := strconv.ParseUint(string(bytes.TrimSpace(value)), 10, 64)
+		if err != nil {
+			continue
+		}
+		switch string(name) {
+		case "rchar", "wchar":
+			moved += n
+		case "syscr", "syscw":
+			calls += n
+		}
+	}
+	return calls, moved
+}
