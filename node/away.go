@@ -603,7 +603,7 @@ func (n *Node) welcome(from id.Node, s *ferry.Stream, offer ferry.Offer) {
 	defer n.setMoving(r, false)
 	f, stats, err := ferry.Welcome(&n.env, s, ferry.Returning{
 		Offer: offer, Region: a.region, Clear: a.clear(),
-		Quiet: a.quiet, Resume: a.reopen, Claim: a.claim,
+		Room: a.room, Quiet: a.quiet, Resume: a.reopen, Claim: a.claim,
 	})
 	a.settled()
 	m := api.Move{PID: r.id.PID, Home: n.name, From: from, To: n.name, Cause: offer.Cause, Strategy: stats.Strategy, Epoch: offer.Epoch,
@@ -623,6 +623,26 @@ func (n *Node) welcome(from id.Node, s *ferry.Stream, offer ferry.Offer) {
 	n.moved(r, m, "home", stats)
 	n.isHome(a, offer.Cause)
 	n.log.Info("came home", "process", r.id, "from", from, "cause", offer.Cause, "freeze", stats.Freeze, "bytes", stats.Bytes)
+}
+
+// room prepares the shadow for areas that will come home. Where it cannot, all is done when the guest is held.
+func (a *away) room(as []image.Area) {
+	calls, err := thaw.Ahead(int(a.r.id.PID), a.region, as)
+	if err != nil {
+		return
+	}
+	a.mu.Lock()
+	sh := a.sh
+	a.mu.Unlock()
+	done := make(chan struct{})
+	if err := sh.Do(calls, func() { close(done) }); err != nil {
+		a.n.log.Debug("no thread of the shadow has time to make room", "process", a.r.id, "err", err)
+		return
+	}
+	select {
+	case <-done:
+	case <-time.After(time.Second): // it may have been stopped just now
+	}
 }
 
 // quiet ends the service of a guest whose last image has come.

@@ -1,0 +1,46 @@
+package thaw
+
+import (
+	"fmt"
+	"os"
+
+	"mosix/internal/abi"
+	"mosix/internal/image"
+	"mosix/internal/mem"
+	"mosix/internal/region"
+	"mosix/internal/stub"
+	"mosix/internal/tracer"
+)
+
+// Ahead lists the calls that prepare the shadow pid, while its guest still runs, for the areas want that will come: what it does
+// not have is mapped, and what was closed when its memory was given back is opened. Memory can then be put in at full speed
+// before the guest is held, and nothing that is full has to be opened afterwards. Fill does the rest.
+func Ahead(pid int, g *region.Region, want []image.Area) ([]stub.Call, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", pid))
+	if err != nil {
+		return nil, fmt.Errorf("%w (%v)", tracer.ErrGone, err)
+	}
+	cur, _ := image.ParseMaps(b, g.Range())
+	return ahead(cur, want), nil
+}
+
+func ahead(cur, want []image.Area) []stub.Call {
+	var calls []stub.Call
+	have := mem.Normalize(image.Ranges(cur))
+	for _, a := range want {
+		if a.Prot == abi.ProtNone {
+			continue
+		}
+		for _, r := range mem.Subtract([]mem.Range{a.Range}, have) {
+			c := mapCall(a, r)
+			c.Args[3] = c.Args[3]&^abi.MapFixed | abi.MapFixedNoReplace
+			calls = append(calls, c)
+		}
+		for _, c := range cur {
+			if x := a.Intersect(c.Range); x.Len() > 0 && c.Prot == abi.ProtNone && !c.Shared {
+				calls = append(calls, tracer.NewCall(abi.SysMprotect, uint64(x.Start), x.Len(), uint64(a.Prot|abi.ProtWrite)))
+			}
+		}
+	}
+	return calls
+}
