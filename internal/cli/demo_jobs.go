@@ -46,14 +46,16 @@ const perlWords = `while (<>) { $n{$_}++ for /\w+/g } print "$_ $n{$_}\n" for so
 const perlIndex = `while (<>) { $s{$_} = (($s{$_} // 0) * 31 + $.) % 1000003 for /[A-Za-z_]\w*/g }
 print "$_ $s{$_}\n" for sort keys %s;`
 
-// pythonFiles gives both python tasks the tree: each round takes the next eight files.
+// pythonFiles gives both python tasks the tree, read once: each round takes the next eight files.
 const pythonFiles = `import sys, os
 files = sorted(os.path.join(d, f) for d, _, names in os.walk("src") for f in names)
+def read(name):
+    with open(name, "rb") as f:
+        return f.read()
+tree = [read(name) for name in files]
 def texts():
-    for r in range(int(sys.argv[1])):
-        for i in range(8):
-            with open(files[(8 * r + i) % len(files)], "rb") as f:
-                yield f.read()
+    for i in range(8 * int(sys.argv[1])):
+        yield tree[i % len(tree)]
 `
 
 const pythonTokens = pythonFiles + `import re, collections

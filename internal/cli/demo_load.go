@@ -42,7 +42,7 @@ func (a *app) demoLoadCommand() *cobra.Command {
 	}
 }
 
-// demoLoad applies work to the files of the tree, eight per round, and prints the lines in the order of the files, whichever
+// demoLoad applies work to the files of the tree, read once, eight per round. It prints the lines in the order of the files, whichever
 // thread was first.
 func (a *app) demoLoad(work func(string, []byte) (string, error), rounds int) error {
 	var files []string
@@ -59,6 +59,12 @@ func (a *app) demoLoad(work func(string, []byte) (string, error), rounds int) er
 		return fmt.Errorf("no files below %s", demoTree)
 	}
 	slices.Sort(files)
+	texts := make([][]byte, len(files))
+	for i, name := range files {
+		if texts[i], err = os.ReadFile(name); err != nil {
+			return err
+		}
+	}
 	lines := make([]string, 8*rounds)
 	var next atomic.Int64
 	var failed sync.Once
@@ -67,12 +73,8 @@ func (a *app) demoLoad(work func(string, []byte) (string, error), rounds int) er
 	for range demoLoadWorkers {
 		wg.Go(func() {
 			for i := int(next.Add(1)) - 1; i < len(lines); i = int(next.Add(1)) - 1 {
-				name := files[i%len(files)]
-				text, err := os.ReadFile(name)
-				if err == nil {
-					lines[i], err = work(name, text)
-				}
-				if err != nil {
+				line, err := work(files[i%len(files)], texts[i%len(texts)])
+				if lines[i] = line; err != nil {
 					failed.Do(func() { firstErr = err })
 					return
 				}
