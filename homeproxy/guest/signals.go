@@ -6,9 +6,11 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"mosix/internal/abi"
 	"mosix/internal/id"
+	"mosix/internal/kern"
 	"mosix/internal/tracer"
 )
 
@@ -25,42 +27,61 @@ func (g *Guest) answerStopped(c *call, ret int64) {
 	g.signals = nil
 	g.mu.Unlock()
 	answered := false
-	err := tracer.Run(func() error {
-		p, err := tracer.Open(g.PID, g.code)
-		if err != nil {
-			return err
-		}
-		defer p.Close()
-		p.Region = g.Region
-		t, err := p.SeizeWith(c.host, func() error {
-			g.mu.Lock()
-			defer g.mu.Unlock()
-			g.forget(c)
-			answered = true
-			g.send(c.id, ret)
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-		g.queue(t, sigs)
-		return g.letGo(t)
+	var later []signal
+	err := g.held(c.host, func() error {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.forget(c)
+		answered = true
+		g.send(c.id, ret)
+		return nil
+	}, func(t *tracer.Thread) error {
+		later = g.queue(t, sigs)
+		return nil
 	})
 	if err != nil && !errors.Is(err, tracer.ErrGone) {
 		g.log.Error("cannot answer a guest's call with its thread stopped", "process", g.Process, "thread", c.tid, "err", err)
+		later = sigs
 	}
 	if !answered {
 		g.mu.Lock()
 		g.forget(c)
 		g.mu.Unlock()
 	}
+	g.again(later)
 	g.pokeWaiters(sigs)
 }
 
-// queue makes the held thread t queue signals.
-func (g *Guest) queue(t *tracer.Thread, sigs []signal) {
+// held stops a thread, with between called between the asking and the stop, does f and lets it go. Where another thread of
+// this agent holds it at the moment, it is tried again.
+func (g *Guest) held(host int, between func() error, f func(*tracer.Thread) error) error {
+	return tracer.Run(func() error {
+		p, err := tracer.Open(g.PID, g.code)
+		if err != nil {
+			return err
+		}
+		defer p.Close()
+		p.Region = g.Region
+		t, err := p.SeizeWith(host, between)
+		for try := 0; errors.Is(err, kern.EPERM) && try < 400; try++ {
+			time.Sleep(5 * time.Millisecond)
+			t, err = p.SeizeWith(host, between)
+		}
+		g.mu.Lock()
+		delete(g.stopping, host)
+		g.mu.Unlock()
+		if err != nil {
+			return err
+		}
+		return errors.Join(f(t), g.letGo(t))
+	})
+}
+
+// queue makes the held thread t queue signals, and returns those that another thread must queue: only the thread itself may
+// say that a signal came from the kernel or a user, and only the leader so for the whole process.
+func (g *Guest) queue(t *tracer.Thread, sigs []signal) (later []signal) {
 	if len(sigs) == 0 {
-		return
+		return nil
 	}
 	defer g.watched(t.TID)()
 	g.mu.Lock()
@@ -68,14 +89,39 @@ func (g *Guest) queue(t *tracer.Thread, sigs []signal) {
 	self := g.back[t.TID]
 	g.mu.Unlock()
 	for _, s := range sigs {
-		process := s.process || self != s.tid
+		process := s.process
+		switch {
+		case !process && s.tid == self, process && (self == g.Process.PID || s.info.Code() < 0 && s.info.Code() != abi.SITkill):
+		case process && t.Mask&abi.SigBit(s.info.Signo()) == 0:
+			process = false // the kernel could have chosen this thread as well
+		case !process && g.tids[s.tid] == 0:
+			continue // its thread has ended, and with it the signal
+		default:
+			later = append(later, s)
+			continue
+		}
 		if err := t.QueueSignal(s.info, process); err != nil && !errors.Is(err, tracer.ErrGone) {
 			g.log.Error("cannot bring a signal into a guest", "process", g.Process, "signal", s.info.Signo(), "err", err)
+			later = append(later, s)
 		}
 	}
 	g.mu.Lock()
 	delete(g.inject, t.TID)
 	g.mu.Unlock()
+	return later
+}
+
+// again takes signals up that could not be queued yet, through the threads that can.
+func (g *Guest) again(sigs []signal) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, s := range sigs {
+		if s.process {
+			s.tid = g.Process.PID
+		}
+		g.signals = append(g.signals, s)
+		g.kick(s, false)
+	}
 }
 
 // Signal takes a signal that reached the shadow.
@@ -83,15 +129,20 @@ func (g *Guest) Signal(tid id.HomePID, si abi.Siginfo) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	s := signal{tid: tid, info: si, process: si.Code() != abi.SITkill}
-	if g.leaving {
-		g.signals = append(g.signals, s)
+	g.signals = append(g.signals, s)
+	g.kick(s, s.process)
+}
+
+// kick gets a thread to queue what waits: the one that s is for or, where any will do, one that computes.
+func (g *Guest) kick(s signal, anyone bool) {
+	if g.leaving || !g.running {
 		return
 	}
-	// A thread that computes can queue it; a process-directed one any of them.
 	host := 0
-	if g.calls[tid] == nil && g.tids[tid] != 0 {
-		host = g.tids[tid]
-	} else if s.process {
+	if g.calls[s.tid] == nil {
+		host = g.tids[s.tid]
+	}
+	if host == 0 && anyone {
 		for h, n := range g.tids {
 			if g.calls[h] == nil {
 				host = n
@@ -99,16 +150,12 @@ func (g *Guest) Signal(tid id.HomePID, si abi.Siginfo) {
 			}
 		}
 	}
-	g.signals = append(g.signals, s)
-	if !g.running {
-		return
-	}
 	if host != 0 {
 		go g.bringIn(host)
 		return
 	}
-	// All wait in calls: the one that takes it must come out. At home its call may have been cut already.
-	c := g.calls[tid]
+	// It waits in a call, and must come out. At home its call may have been cut already.
+	c := g.calls[s.tid]
 	if c == nil {
 		for _, c = range g.calls {
 			break
@@ -122,12 +169,11 @@ func (g *Guest) Signal(tid id.HomePID, si abi.Siginfo) {
 // Begin says that the guest was let go.
 func (g *Guest) Begin() {
 	g.mu.Lock()
-	sigs := g.signals
-	g.signals, g.running = nil, true
-	g.mu.Unlock()
-	for _, s := range sigs {
-		g.Signal(s.tid, s.info)
+	g.running = true
+	for _, s := range g.signals {
+		g.kick(s, s.process)
 	}
+	g.mu.Unlock()
 }
 
 // bringIn stops a computing thread and makes it queue what waits.
@@ -145,35 +191,24 @@ func (g *Guest) bringIn(host int) {
 	if len(sigs) == 0 || leaving {
 		return
 	}
-	err := g.stopAndQueue(host, sigs)
+	var later []signal
+	err := g.held(host, func() error { return g.unblock(host) }, func(t *tracer.Thread) error {
+		later = g.queue(t, sigs)
+		return nil
+	})
 	if err != nil {
-		if errors.Is(err, tracer.ErrGone) {
+		if errors.Is(err, tracer.ErrGone) && g.gone() {
 			return
 		}
-		g.log.Error("cannot bring signals into a guest", "process", g.Process, "err", err)
+		g.log.Warn("signals wait, for a thread could not be stopped", "process", g.Process, "err", err)
+		later = sigs
 	}
+	g.again(later)
 	g.pokeWaiters(sigs)
 }
 
-func (g *Guest) stopAndQueue(host int, sigs []signal) error {
-	return tracer.Run(func() error {
-		p, err := tracer.Open(g.PID, g.code)
-		if err != nil {
-			return err
-		}
-		defer p.Close()
-		p.Region = g.Region
-		t, err := p.SeizeWith(host, func() error { return g.unblock(host) })
-		g.mu.Lock()
-		delete(g.stopping, host)
-		g.mu.Unlock()
-		if err != nil {
-			return err
-		}
-		g.queue(t, sigs)
-		return g.letGo(t)
-	})
-}
+// gone reports whether the whole guest has ended, and not just a thread of it.
+func (g *Guest) gone() bool { return kern.IsGone(kern.Kill(g.PID, 0)) }
 
 // letGo releases a thread that was held alone. A SIGSTOP that our stop has taken out of its queue was sent by this agent: it is
 // sent again, where the shadow is still stopped.
