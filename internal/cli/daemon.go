@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"mosix/internal/config"
+	"mosix/internal/kern"
 	"mosix/node"
 )
 
@@ -49,6 +50,9 @@ func daemonCommand() *cobra.Command {
 				return fmt.Errorf("log_level = %q: want debug, info, warn or error", conf.LogLevel)
 			}
 			log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: lv}))
+			if err := kern.Prefer(-10); err != nil {
+				log.Info("this agent competes with ordinary programs for processors: processes are held longer when they move", "err", err)
+			}
 			ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 			defer stop()
 			return node.Run(ctx, conf, log)

@@ -84,5 +84,10 @@ func Start(c *stub.Code, base uint32) (*os.Process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start a keeper in namespaces of its own: %w; mosixctl check tells what this kernel lacks", err)
 	}
+	if err := kern.Ordinary(p.Pid); err != nil { // it and its guest compete as programs do, whatever precedence this agent has
+		_ = p.Kill()
+		_, _ = p.Wait()
+		return nil, fmt.Errorf("set the priority of a keeper: %w", err)
+	}
 	return p, nil
 }
