@@ -43,6 +43,7 @@ type Candidate struct {
 	Bytes     uint64        // memory to move
 	Residency time.Duration // since it arrived here, or started
 	Left      []Departure   // nodes that it has left
+	Talk      float64       // seconds that its calls would wait for home per second of computing, were it away; 0: not known
 	Unmovable string        // why it cannot move now ("locked", "desktop session", "own seccomp filter"); "" = it can
 }
 

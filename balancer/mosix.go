@@ -136,7 +136,8 @@ func (m Mosix) candidates(v View, now time.Duration) ([]Candidate, string) {
 	if len(movable) == 0 {
 		return nil, fmt.Sprintf("none of %d heavy processes can move: %s", heavy, why)
 	}
-	// Guests go before the node's own, then the heavier first: the more a process has used, the more it will.
+	// Guests go before the node's own, those that would wait for home last, then the heavier first: the more a process has
+	// used, the more it will.
 	native := func(c Candidate) int {
 		if c.Process.Home == v.Self.Name {
 			return 1
@@ -144,12 +145,15 @@ func (m Mosix) candidates(v View, now time.Duration) ([]Candidate, string) {
 		return 0
 	}
 	slices.SortFunc(movable, func(a, b Candidate) int {
-		return cmp.Or(cmp.Compare(native(a), native(b)), cmp.Compare(b.CPU, a.CPU), cmp.Compare(a.Process.PID, b.Process.PID),
+		return cmp.Or(cmp.Compare(native(a), native(b)), cmp.Compare(a.talkative(), b.talkative()), cmp.Compare(b.CPU, a.CPU), cmp.Compare(a.Process.PID, b.Process.PID),
 			cmp.Compare(a.Process.Home, b.Process.Home))
 	})
 	if bound == 0 {
 		// One heavy process stays: the heaviest of the node's own, or else the heaviest guest.
 		stay := max(0, slices.IndexFunc(movable, func(c Candidate) bool { return native(c) == 1 }))
+		if last := len(movable) - 1; movable[last].talkative() == 1 {
+			stay = last // it loses least by staying
+		}
 		movable = slices.Delete(movable, stay, stay+1)
 	}
 	return movable, ""
@@ -246,6 +250,9 @@ func (m Mosix) judge(v View, c Candidate, t target, n float64, now time.Duration
 	if g.value <= g.needed {
 		return no("slowdown %.2f here and %.2f on %s differ by less than %.2f", g.here, g.there, t.Name, g.needed)
 	}
+	if g.value <= g.needed+c.Talk {
+		return no("slowdown %.2f here and %.2f on %s differ by less than %.2f and the wait for home of %.2f", g.here, g.there, t.Name, g.needed, c.Talk)
+	}
 	if c.CPU.Seconds()*g.value <= m.CostFactor*cost.Seconds() {
 		return no("%.2f s of CPU time x %.2f gained on %s does not exceed %.0f x %.2f s of moving %s",
 			c.CPU.Seconds(), g.value, t.Name, m.CostFactor, cost.Seconds(), bytesText(c.Bytes))
@@ -280,4 +287,12 @@ func leftAgo(c Candidate, node id.Node) (ago time.Duration, left bool) {
 		return c.Residency, true
 	}
 	return ago, left
+}
+
+// talkative is 1 for a process that would spend more than a third of its time waiting for home, were it away.
+func (c Candidate) talkative() int {
+	if c.Talk > 0.5 {
+		return 1
+	}
+	return 0
 }

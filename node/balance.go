@@ -225,7 +225,8 @@ func (b *balance) candidate(p sampler.Process) balancer.Candidate {
 		return c
 	}
 	if r == nil || r.away == nil {
-		if why := b.chatter(c.Process, p); c.Unmovable == "" {
+		var why string
+		if c.Talk, why = b.chatter(c.Process, p); c.Unmovable == "" {
 			c.Unmovable = why
 		}
 	}

@@ -18,8 +18,8 @@ const (
 )
 
 // talkMost is how long a process may wait for home, in seconds per second of its computing. Above, home is the place for it,
-// however busy: it would keep two agents busy in place of a processor.
-const talkMost = 1.0
+// however busy: it would keep two agents busy in place of a processor. Below, the policy weighs it against the gain.
+const talkMost = 2.0
 
 // talk is how much a process at home reads and writes: before its first move nobody else counts its calls.
 type talk struct {
@@ -61,11 +61,11 @@ func (t *talk) why() string {
 	return ""
 }
 
-// chatter says whether a process at home talks too much with it to leave.
-func (b *balance) chatter(p id.Process, s sampler.Process) string {
+// chatter tells how much a process at home talks with it, and why that forbids to leave.
+func (b *balance) chatter(p id.Process, s sampler.Process) (float64, string) {
 	calls, bytes, err := readIO(s.PID)
 	if err != nil {
-		return "" // it has ended, or this kernel does not count
+		return 0, "" // it has ended, or this kernel does not count
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -75,7 +75,7 @@ func (b *balance) chatter(p id.Process, s sampler.Process) string {
 		b.talks[p] = t
 	}
 	t.look(calls, bytes, s.CPU)
-	return t.why()
+	return t.share, t.why()
 }
 
 // forgetTalks forgets what was not looked at since the last time.
