@@ -254,7 +254,7 @@ func (h *homecomer) commit() error {
 		return fmt.Errorf("a frame of type %d, epoch %d, where Commit was due", f.Type, f.Epoch)
 	}
 	if !h.r.Claim() {
-		return errors.New("Commit came after the guest was heard of again: it goes on where it is")
+		return errors.New("the word to commit came after the guest was heard of again: it goes on where it is")
 	}
 	h.froze = time.Duration(pack.NewReader(f.Payload).U64())
 	h.end.State = migrator.Running
