@@ -45,7 +45,7 @@ type record struct {
 	away        *away // nil: at home
 	moving      bool
 	passing     bool      // coming home only to go on to another node
-	leg         *api.Move // how that first half went
+	leg         *api.Move // how its last way home went
 	moves       int
 	epoch       id.Epoch
 	lockedUntil time.Time

@@ -236,9 +236,7 @@ func (n *Node) moved(r *record, m api.Move, direction string, st ferry.Stats) {
 	n.met.MoveDone(metrics.Move{Result: m.Result, Direction: direction, Cause: m.Cause, Freeze: st.Freeze, Total: st.Total, Bytes: st.Bytes, Rounds: st.Rounds})
 	if direction == metrics.Home && m.Result == api.ResultMoved {
 		n.mu.Lock()
-		if r.passing {
-			r.leg = &m
-		}
+		r.leg = &m
 		passing := r.passing
 		n.mu.Unlock()
 		if passing {
