@@ -21,7 +21,7 @@ import (
 
 // worlds is line 6: the world and the clock that a guest sees, and what a hostile one gets.
 func worlds(b *bench) (figures string, err error) {
-	files, err := b.build("world", "hostile")
+	files, err := b.build("world", "hostile", "tamper")
 	if err != nil {
 		return "", err
 	}
@@ -71,7 +71,11 @@ func worlds(b *bench) (figures string, err error) {
 	if err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("world and clock as at home over %d moves; hostile guest: %s", m.Counted().Moved, tried), nil
+	turned, err := tamper(b, c)
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("world and clock as at home over %d moves; hostile guest: %s; %s", m.Counted().Moved, tried, turned), nil
 }
 
 // lookers makes sure that what has just found home's world would have found the host's: where the correction of the clock is
