@@ -201,6 +201,16 @@ func (n *Node) adoptShadow(f found) error {
 			m.Actions[s].Handler = 0
 		}
 	}
+	if err := tracer.Run(func() error {
+		p, err := tracer.Open(f.pid, n.code)
+		if err != nil {
+			return err
+		}
+		defer p.Close()
+		return thaw.Rescue(p, f.g)
+	}); err != nil {
+		return err
+	}
 	r := n.record(fam.Process)
 	n.mu.Lock()
 	r.moves = int(fam.Epoch)

@@ -12,6 +12,8 @@
 #define SYS_rt_sigreturn 15
 #define SYS_rt_sigtimedwait 128
 #define SYS_pause 34
+#define SIGTRAP 5
+#define SI_KERNEL 0x80
 #define FUTEX_WAIT 0
 #define FUTEX_WAKE 1
 #define SIG_SETMASK 2
@@ -33,6 +35,10 @@ start:
 	MARK(2) // one call, everything in registers
 	SYSCALL
 	BYTE $0xCC
+orphan: // the agent died during an injected call, and the trap came to the recorder: wait for the next agent, deaf to signals
+	MOVL $SYS_pause, AX
+	SYSCALL
+	JMP  orphan
 
 	MARK(3) // a batch: R15 = first Call, R14 = how many
 batch:
@@ -53,6 +59,7 @@ batch:
 batchend:
 	BYTE $0xCC
 	MARK(4)
+	JMP orphan
 
 	MARK(5) // the shadow's loop: R15 = slot, RSP = top of the slot's stack
 	MOVL $SYS_rt_sigprocmask, AX
@@ -120,6 +127,11 @@ publish:
 	JMP  wait
 
 	MARK(9) // the recorder: handler of every signal that the guest shall get. DI = signal, SI = siginfo, DX = ucontext
+	CMPL DI, $SIGTRAP
+	JNE  slot
+	CMPL 8(SI), $SI_KERNEL
+	JEQ  orphan                 // the end of an injected call without an agent: R15 is no slot
+slot:
 	MOVQ 96(DX), R15            // the interrupted code is always the stub's: its R15 is the slot
 	MOVQ Slot_Header(R15), R14
 	MOVQ 168(DX), AX            // where it was

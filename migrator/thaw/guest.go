@@ -300,7 +300,7 @@ func (g *Guest) Final(f *image.Family) error {
 	if _, err := l.MustBatch("protect read-only areas", calls); err != nil {
 		return err
 	}
-	if err := restoreProcess(l, m); err != nil {
+	if err := restoreProcess(l, m, false); err != nil {
 		return err
 	}
 	if err := g.watchKept(l, m.Areas); err != nil {

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
+	"strings"
 	"time"
 
 	"mosix/internal/abi"
@@ -41,6 +43,43 @@ func Hold(p *tracer.Process, g *region.Region) error {
 	}
 }
 
+// Rescue puts those threads of a shadow back into its loop whose agent died while they made a call for it. The others are not
+// touched: they may be in calls of the guest.
+func Rescue(p *tracer.Process, g *region.Region) error {
+	for i := range g.Slots {
+		tid := int(g.Slot(i).TID)
+		if tid == 0 || !orphaned(p.PID, tid, g) {
+			continue
+		}
+		t, err := p.Seize(tid)
+		if err != nil {
+			return err
+		}
+		r := t.Regs
+		r.OrigRAX, r.RAX = abi.NoCall, 0
+		r.RIP, r.R15 = uint64(g.At(g.Code.At.Loop)), uint64(g.SlotAddr(i))
+		r.RSP = uint64(g.SlotAddr(i)) + stub.SlotStackTop - 64
+		if err := kern.SetRegs(tid, &r); err != nil {
+			return err
+		}
+		if err := t.Abandon(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// orphaned reports whether a thread waits behind an injected call.
+func orphaned(pid, tid int, g *region.Region) bool {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/syscall", pid, tid))
+	f := strings.Fields(string(b))
+	if err != nil || len(f) < 9 {
+		return false
+	}
+	pc, err := strconv.ParseUint(strings.TrimPrefix(f[8], "0x"), 16, 64)
+	return err == nil && pc >= uint64(g.At(g.Code.At.Single)) && pc < uint64(g.At(g.Code.At.Batch))
+}
+
 // Fill makes the memory of the held shadow that of image f: its areas, and then what is on the shelf. The shadow stays one: it
 // can be let go into its loop again.
 func Fill(p *tracer.Process, f *image.Family, shelf *pages.Shelf) error {
@@ -76,33 +115,35 @@ func Back(p *tracer.Process, f *image.Family) error {
 		m.Pending = append(m.Pending, t.Stash...) // taken from the shadow by our own stop
 		t.Stash = nil
 	}
-	if err := restoreProcess(l, m); err != nil {
+	// Until the very end the threads belong into the stub's loop, and the recorder takes the trap of an injected call whose
+	// agent has died: a new agent begins again from the record.
+	if err := restoreProcess(l, m, true); err != nil {
 		return err
 	}
+	type own struct {
+		regs abi.Regs
+		mask uint64
+	}
+	owns := map[int]own{}
 	for i := range m.Threads {
 		th := &m.Threads[i]
 		t := p.Thread(int(th.TID))
 		if t == nil {
 			return fmt.Errorf("thread %d of %v is not in its shadow: %w", th.TID, f.Process, tracer.ErrGone)
 		}
+		parked := own{t.Regs, t.Mask}
 		if err := restoreThread(t, th, false); err != nil {
 			return err
 		}
-	}
-	p.Region.Header().State = stub.StatePlanted
-	for _, t := range p.Held() {
-		if t != l {
-			if err := t.PutBack(); err != nil {
+		owns[t.TID] = own{t.Regs, t.Mask}
+		t.Regs, t.Mask = parked.regs, parked.mask
+		for _, si := range t.Stash {
+			if err := t.QueueSignal(si, false); err != nil {
 				return err
 			}
 		}
+		t.Stash = nil
 	}
-	for _, si := range l.Stash {
-		if err := l.QueueSignal(si, false); err != nil {
-			return err
-		}
-	}
-	l.Stash = nil
 	for _, si := range m.Pending {
 		if err := l.QueueSignal(si, true); err != nil {
 			return err
@@ -110,6 +151,18 @@ func Back(p *tracer.Process, f *image.Family) error {
 	}
 	for _, sig := range p.Region.TakeSignals() { // recorded, and not on its way to the guest
 		if err := requeue(p, l, sig); err != nil {
+			return err
+		}
+	}
+	at, b := scratchAt(p, 0)
+	m.Actions[abi.SIGTRAP].Put(b)
+	if _, err := l.MustBatch("the action for traps", []stub.Call{tracer.NewCall(abi.SysRtSigaction, abi.SIGTRAP, at, 0, 8)}); err != nil {
+		return err
+	}
+	p.Region.Header().State = stub.StatePlanted
+	for _, t := range p.Held() {
+		t.Regs, t.Mask = owns[t.TID].regs, owns[t.TID].mask
+		if err := t.PutBack(); err != nil {
 			return err
 		}
 	}

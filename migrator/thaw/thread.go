@@ -19,8 +19,9 @@ func scratchAt(p *tracer.Process, off int) (uint64, []byte) {
 	return uint64(p.Region.Addr(stub.ScratchOff + off)), p.Region.Scratch()[off:]
 }
 
-// restoreProcess gives the held process what belongs to all its threads: layout, actions, membarrier registrations.
-func restoreProcess(l *tracer.Thread, m *image.Process) error {
+// restoreProcess gives the held process what belongs to all its threads: layout, actions, membarrier registrations. With
+// trapLater the action for SIGTRAP is left to the caller.
+func restoreProcess(l *tracer.Thread, m *image.Process, trapLater bool) error {
 	at, b := scratchAt(l.Proc, 0)
 	w := b
 	for i, v := range []uint64{m.Layout.StartCode, m.Layout.EndCode, m.Layout.StartData, m.Layout.EndData, m.Layout.StartBrk, m.Layout.Brk,
@@ -35,7 +36,7 @@ func restoreProcess(l *tracer.Thread, m *image.Process) error {
 	const mapSize = 104
 	calls := []stub.Call{tracer.NewCall(abi.SysPrctl, abi.PrSetMM, abi.PrSetMMMap, at, mapSize, 0)}
 	for s := 1; s <= abi.NSig; s++ {
-		if s == abi.SIGKILL || s == abi.SIGSTOP {
+		if s == abi.SIGKILL || s == abi.SIGSTOP || s == abi.SIGTRAP && trapLater {
 			continue
 		}
 		m.Actions[s].Put(b[actOff+s*abi.SigActionSize:])

@@ -298,10 +298,16 @@ func onlyOne(page *workloads.Page) (string, error) {
 	if n := page.Alternations(); n > mostChange {
 		return "", fmt.Errorf("copies took turns %d times: two ran at once", n)
 	}
-	since = time.Now().Add(20 * time.Millisecond)
-	time.Sleep(500 * time.Millisecond)
-	if running = page.Running(since); len(running) != 1 {
-		return "", fmt.Errorf("%d copies run: %v", len(running), running)
+	// A move that was asked for may go on just now, and two copies run in turn: not again and again.
+	for range 4 {
+		since = time.Now().Add(20 * time.Millisecond)
+		time.Sleep(500 * time.Millisecond)
+		if running = page.Running(since); len(running) == 1 {
+			break
+		}
+	}
+	if n := page.Alternations(); len(running) != 1 || n > mostChange {
+		return "", fmt.Errorf("%d copies run: %v, having taken turns %d times", len(running), running, n)
 	}
 	if running[0] == page.Home {
 		return "home", nil
