@@ -100,6 +100,11 @@ func (f Frame) Head() [headBytes]byte {
 
 // Read takes one frame from r.
 func Read(r io.Reader) (Frame, error) {
+	return ReadInto(r, func(n int) []byte { return make([]byte, n) })
+}
+
+// ReadInto is Read; the payload is put into what space gives for its length.
+func ReadInto(r io.Reader, space func(n int) []byte) (Frame, error) {
 	var h [headBytes]byte
 	if _, err := io.ReadFull(r, h[:]); err != nil {
 		return Frame{}, err
@@ -110,7 +115,7 @@ func Read(r io.Reader) (Frame, error) {
 		return f, fmt.Errorf("a frame of type %d announces %d bytes, the limit is %d", f.Type, n, MaxFrame)
 	}
 	if n > 0 {
-		f.Payload = make([]byte, n)
+		f.Payload = space(int(n))
 		if _, err := io.ReadFull(r, f.Payload); err != nil {
 			return f, err
 		}

@@ -163,7 +163,9 @@ func (h *homecomer) page(frame []byte) error {
 			return fmt.Errorf("the guest sent memory for the shared page at %v", r)
 		}
 	}
-	h.shelf.Put(int(h.offer.Process.PID), h.mem, rs, data)
+	if !h.shelf.Put(int(h.offer.Process.PID), h.mem, rs, data) {
+		reuse(frame)
+	}
 	return nil
 }
 

@@ -109,6 +109,7 @@ func (t *target) build() error {
 			})
 		case wire.Pages:
 			err = t.needs(func() error { return t.g.Pages(f.Payload) })
+			reuse(f.Payload)
 		case wire.RoundEnd:
 			err = errors.Join(t.s.Send(wire.RoundAck, f.Epoch, nil), AtPages.Hit())
 		case wire.Final:

@@ -90,7 +90,7 @@ func (s *Stream) beat() {
 
 func (s *Stream) read() {
 	for {
-		f, err := wire.Read(s.r)
+		f, err := wire.ReadInto(s.r, space)
 		if err != nil {
 			s.err = err
 			close(s.broken)
@@ -116,6 +116,28 @@ func (s *Stream) Err() error {
 		return closedByPeer(s.err)
 	default:
 		return nil
+	}
+}
+
+// large holds the buffers of frames of memory that are done with: to make one anew for each costs more than to send it.
+var large sync.Pool
+
+const largeFrame = 1<<20 + 64<<10 // what package pages puts into one, with its head
+
+func space(n int) []byte {
+	if n < largeFrame/4 || n > largeFrame {
+		return make([]byte, n)
+	}
+	if b, ok := large.Get().(*[]byte); ok {
+		return (*b)[:n]
+	}
+	return make([]byte, n, largeFrame)
+}
+
+// reuse takes back the payload of a frame that nobody needs any more.
+func reuse(payload []byte) {
+	if cap(payload) == largeFrame {
+		large.Put(&payload)
 	}
 }
 
@@ -153,7 +175,7 @@ func (s *Stream) Recv(d time.Duration) (wire.Frame, error) {
 		at = time.Now().Add(d)
 	}
 	_ = s.conn.SetReadDeadline(at)
-	f, err := wire.Read(s.r)
+	f, err := wire.ReadInto(s.r, space)
 	return f, closedByPeer(err)
 }
 

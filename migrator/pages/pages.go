@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"mosix/internal/abi"
 	"mosix/internal/image"
@@ -253,7 +254,7 @@ func (s *Source) read(rs []mem.Range, size uint64) ([]byte, uint64) {
 	}
 	head(rs)
 	off := len(w.B)
-	w.B = append(w.B, make([]byte, size)...)
+	w.B = slices.Grow(w.B, int(size))[:off+int(size)]
 	s.buf = w.B[:0]
 	if n, err := kern.ReadVM(s.PID, w.B[off:], rs...); err == nil && uint64(n) == size {
 		return w.B, size
