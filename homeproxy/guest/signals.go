@@ -115,6 +115,10 @@ func (g *Guest) queue(t *tracer.Thread, sigs []signal) (later []signal) {
 func (g *Guest) again(sigs []signal) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	came := g.signals // while the thread was being stopped
+	for _, s := range came {
+		g.kick(s, s.process)
+	}
 	for _, s := range sigs {
 		if s.process {
 			s.tid = g.Process.PID

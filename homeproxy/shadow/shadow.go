@@ -449,14 +449,15 @@ func (s *Shadow) watch() {
 			s.mu.Unlock()
 			return
 		}
+		// Looked at and told under the lock: a SIGCONT that is recorded afterwards is told afterwards.
+		s.mu.Lock()
 		if now := s.isStopped(buf); now != stopped {
 			stopped = now
-			s.mu.Lock()
 			if s.out != nil {
 				s.out.Stopped(now)
 			}
-			s.mu.Unlock()
 		}
+		s.mu.Unlock()
 	}
 }
 
