@@ -17,7 +17,7 @@ func TestTalk(t *testing.T) {
 	}{
 		{"computes", []look{{100, 1 << 20, time.Second, true}, {102, 1 << 20, 2 * time.Second, false}}},
 		{"hashes a file in blocks of 32 KiB", []look{{1000, 32 << 20, time.Second, true}, {2200, 70 << 20, 1100 * time.Millisecond, true}}},
-		{"reads at its start alone", []look{{0, 0, time.Millisecond, true}, {1000, 1 << 20, 50 * time.Millisecond, true}, {1001, 1 << 20, time.Second, false},
+		{"reads at its start alone", []look{{0, 0, time.Millisecond, true}, {1000, 1 << 20, 50 * time.Millisecond, true}, {1001, 1 << 20, time.Second, true},
 			{1001, 1 << 20, 2 * time.Second, false}}},
 		{"has hardly run since", []look{{0, 0, time.Second, true}, {500, 0, 1001 * time.Millisecond, true}, {501, 0, 2 * time.Second, false}}},
 		{"writes much later", []look{{0, 0, time.Second, true}, {0, 0, 2 * time.Second, false}, {0, 4 << 30, 3 * time.Second, true}}},
