@@ -99,6 +99,8 @@ func (n *Node) adoptOwn(f found, state uint32) error {
 	switch state {
 	case stub.StatePlanted:
 		return n.uproot(f)
+	case stub.StateParking:
+		return n.unlay(f)
 	case stub.StateParked:
 		n.log.Info("a process was parked for a move that was not committed: it runs on", "pid", f.pid)
 		return ferry.Unpark(f.pid, f.g, n.code)
@@ -165,6 +167,33 @@ func (n *Node) uproot(f found) error {
 			return err
 		}
 		return l.Release()
+	})
+}
+
+// unlay undoes a parking that was not completed: the process runs its program.
+func (n *Node) unlay(f found) error {
+	fam, err := image.Decode(f.g.Record())
+	if err != nil {
+		return fmt.Errorf("read the record of a process that was about to be parked: %w", err)
+	}
+	return tracer.Run(func() error {
+		p, err := tracer.Open(f.pid, n.code)
+		if err != nil {
+			return err
+		}
+		defer p.Close()
+		p.Region = f.g
+		if err := p.SeizeAll(); err != nil {
+			return err
+		}
+		freeze.Mend(p)
+		if err := thaw.Unlay(p, fam); err != nil {
+			return err
+		}
+		if err := p.Uproot(p.Leader()); err != nil {
+			return err
+		}
+		return p.ReleaseAll()
 	})
 }
 

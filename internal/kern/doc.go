@@ -22,6 +22,7 @@ const (
 	EINVAL = syscall.EINVAL
 	ENOENT = syscall.ENOENT
 	ENOSYS = syscall.ENOSYS
+	EBUSY  = syscall.EBUSY
 	ECHILD = syscall.ECHILD
 )
 

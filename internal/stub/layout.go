@@ -64,6 +64,7 @@ const (
 	StateGuest     = 4 // the region of a guest, on its host
 	StateKeeper    = 5
 	StateAway      = 6 // the guest is known to run: the memory here is given back
+	StateParking   = 8 // the record is complete, the threads lose their registrations: they are the program's still
 	StateReturning = 7 // the guest's last image is in the record and its memory here: it runs here when the lease is over, or still there
 )
 

@@ -451,6 +451,9 @@ func (m *source) finish(p *tracer.Process, src *pages.Source) error {
 func (m *source) commit(p *tracer.Process, f0 time.Time) error {
 	g := p.Region
 	if err := freeze.Park(p, m.out.Family, m.env.Node, m.peer()); err != nil {
+		if g.Header().State != stub.StateParked {
+			return m.giveUp(p, errors.Join(err, thaw.Unlay(p, m.out.Family)))
+		}
 		m.end.State = migrator.Parked // some threads may be parked already
 		return m.giveUp(p, err)
 	}

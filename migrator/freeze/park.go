@@ -59,8 +59,16 @@ func Park(p *tracer.Process, f *image.Family, home, peer id.Node) error {
 	h.Epoch, h.PID, h.Start = uint64(f.Epoch), uint32(f.Process.PID), f.Process.Start
 	PutName(&h.Home, string(home))
 	PutName(&h.Peer, string(peer))
-	h.State = stub.StateParked
-
+	if len(m.Threads) > g.Slots {
+		return fmt.Errorf("%v has %d threads, its shared page has room for %d", f.Process, len(m.Threads), g.Slots)
+	}
+	h.State = stub.StateParking
+	for i := range m.Threads {
+		if err := unregister(p, &m.Threads[i]); err != nil {
+			return err
+		}
+	}
+	// The recorder must not run in the program: its actions come last, and then nothing is left to do but to set registers.
 	var calls []stub.Call
 	for s := 1; s <= abi.NSig; s++ {
 		if a := ShadowAction(g, s, m.Actions[s]); a != m.Actions[s] {
@@ -72,19 +80,23 @@ func Park(p *tracer.Process, f *image.Family, home, peer id.Node) error {
 	if _, err := l.MustBatch("rt_sigaction", calls); err != nil {
 		return err
 	}
-	if len(m.Threads) > g.Slots {
-		return fmt.Errorf("%v has %d threads, its shared page has room for %d", f.Process, len(m.Threads), g.Slots)
-	}
+	h.State = stub.StateParked
 	for i := range m.Threads {
 		if err := parkThread(p, g, i, &m.Threads[i], m); err != nil {
+			return err
+		}
+	}
+	for _, t := range p.Held() {
+		if err := t.Abandon(); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func parkThread(p *tracer.Process, g *region.Region, i int, th *image.Thread, m *image.Process) error {
-	t := p.Thread(int(th.TID))
+// unregister takes from a thread what the kernel would use by itself.
+func unregister(p *tracer.Process, th *image.Thread) error {
+	g, t := p.Region, p.Thread(int(th.TID))
 	if t == nil {
 		return fmt.Errorf("park thread %d: %w", th.TID, tracer.ErrGone)
 	}
@@ -99,9 +111,13 @@ func parkThread(p *tracer.Process, g *region.Region, i int, th *image.Thread, m 
 		const unregister = 1
 		calls = append(calls, tracer.NewCall(abi.SysRseq, th.Rseq, uint64(th.RseqSize), unregister, uint64(th.RseqSig)))
 	}
-	if _, err := t.MustBatch("leave rseq, robust list and alternate stack", calls); err != nil {
-		return err
-	}
+	_, err := t.MustBatch("leave rseq, robust list and alternate stack", calls)
+	return err
+}
+
+// parkThread puts a held thread into the loop.
+func parkThread(p *tracer.Process, g *region.Region, i int, th *image.Thread, m *image.Process) error {
+	t := p.Thread(int(th.TID))
 	s := g.Slot(i)
 	*s = stub.Slot{TID: uint32(th.TID), Header: uint64(g.Addr(stub.HeaderOff)), Idle: IdleMask(&m.Actions, th.Mask)}
 	if int64(th.Regs.RAX) == -abi.ERestartBlock {
@@ -111,10 +127,7 @@ func parkThread(p *tracer.Process, g *region.Region, i int, th *image.Thread, m 
 	r.OrigRAX, r.RAX = abi.NoCall, 0
 	r.RIP, r.R15 = uint64(g.At(g.Code.At.Loop)), uint64(g.SlotAddr(i))
 	r.RSP = uint64(g.SlotAddr(i)) + stub.SlotStackTop - 64
-	if err := kern.SetRegs(t.TID, &r); err != nil {
-		return err
-	}
-	return t.Abandon()
+	return kern.SetRegs(t.TID, &r)
 }
 
 // PutName writes a node's name into a field of the header.

@@ -76,14 +76,57 @@ func restoreThread(t *tracer.Thread, th *image.Thread, fresh bool) error {
 			tracer.NewCall(abi.SysSetresgid, guestID, guestID, guestID),
 			tracer.NewCall(abi.SysSetresuid, guestID, guestID, guestID))
 	}
-	if _, err := t.MustBatch("registrations of a thread", calls); err != nil {
-		return err
+	out, err := t.Batch(calls)
+	if err != nil {
+		return fmt.Errorf("registrations of thread %d: %w", th.TID, err)
+	}
+	for i, ret := range out {
+		there := !fresh && calls[i].Nr == abi.SysRseq && ret == -int64(kern.EBUSY) // it never got so far as to lose it
+		if abi.IsErr(ret) && !there {
+			return fmt.Errorf("registrations of thread %d: call %d: %w", th.TID, calls[i].Nr, kern.Errno(-ret))
+		}
 	}
 	if err := kern.SetXState(t.TID, th.XState); err != nil {
 		return fmt.Errorf("extended processor state: %w", err)
 	}
 	t.Regs, t.Mask = th.Regs, th.Mask
 	t.Stash = append([]abi.Siginfo(nil), th.Pending...)
+	return nil
+}
+
+// Unlay gives the held process, which is the program still, what it lost for a parking that was not completed.
+func Unlay(p *tracer.Process, f *image.Family) error {
+	m, l := &f.Members[0], p.Leader()
+	if l == nil {
+		return tracer.ErrGone
+	}
+	if err := restoreProcess(l, m, false); err != nil {
+		return err
+	}
+	for i := range m.Threads {
+		th := &m.Threads[i]
+		t := p.Thread(int(th.TID))
+		if t == nil {
+			continue // it has ended meanwhile
+		}
+		at, b := scratchAt(p, 0)
+		calls := []stub.Call{tracer.NewCall(abi.SysSetTidAddress, th.ClearTID)}
+		if th.Robust != 0 {
+			calls = append(calls, tracer.NewCall(abi.SysSetRobustList, th.Robust, th.RobustLen))
+		}
+		if th.Rseq != 0 {
+			calls = append(calls, tracer.NewCall(abi.SysRseq, th.Rseq, uint64(th.RseqSize), 0, uint64(th.RseqSig)))
+		}
+		if th.Alt.Flags&abi.SSDisable == 0 {
+			alt := th.Alt
+			alt.Flags &= abi.SSAutoDisrm
+			alt.Put(b)
+			calls = append(calls, tracer.NewCall(abi.SysSigaltstack, at, 0))
+		}
+		if _, err := t.Batch(calls); err != nil { // what was not lost yet is refused: it is there
+			return err
+		}
+	}
 	return nil
 }
 

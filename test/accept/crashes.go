@@ -272,7 +272,7 @@ func crash(b *bench, c *cluster.Cluster, s scenario, number int) (gap time.Durat
 		time.Sleep(time.Until(began.Add(undecided)))
 	}
 	// A home that is dead when the guest's lease ends decides when it lives again.
-	if s.long && !(s.home && s.how == killPeer && s.point == "source-after-probe") {
+	if s.long && !(s.how == killPeer && peer == "n1") {
 		if where, err = onlyOne(page); err != nil {
 			return gap, "", fmt.Errorf("when the lease was over: %w", err)
 		}
