@@ -18,8 +18,8 @@ const (
 )
 
 // talkMost is how long a process may wait for home, in seconds per second of its computing. Above, home is the place for it,
-// however busy: it would keep two agents busy in place of a processor. Below, the policy weighs it against the gain.
-const talkMost = 1.5
+// however busy: it would keep two agents busy in place of a processor. Below it, the policy weighs it against the gain.
+const talkMost = 1.0
 
 // talk is how much a process at home reads and writes: before its first move nobody else counts its calls.
 type talk struct {
