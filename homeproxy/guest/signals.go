@@ -100,7 +100,10 @@ func (g *Guest) queue(t *tracer.Thread, sigs []signal) (later []signal) {
 			later = append(later, s)
 			continue
 		}
-		if err := t.QueueSignal(s.info, process); err != nil && !errors.Is(err, tracer.ErrGone) {
+		if err := t.QueueSignal(s.info, process); errors.Is(err, tracer.ErrSpoiled) {
+			g.Spoiled(err)
+			break
+		} else if err != nil && !errors.Is(err, tracer.ErrGone) {
 			g.log.Error("cannot bring a signal into a guest", "process", g.Process, "signal", s.info.Signo(), "err", err)
 			later = append(later, s)
 		}
@@ -133,6 +136,9 @@ func (g *Guest) Signal(tid id.HomePID, si abi.Siginfo) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	s := signal{tid: tid, info: si, process: si.Code() != abi.SITkill}
+	if si.Signo() == abi.SIGCONT { // the shadow goes on: a stop that is sent again now would take this signal away
+		g.halted = false
+	}
 	g.signals = append(g.signals, s)
 	g.kick(s, s.process)
 }
