@@ -26,12 +26,19 @@ func (g *Guest) watched(host int) (done func()) {
 			}
 			time.Sleep(time.Second)
 		}
-		g.log.Error("a guest does not let this agent's calls in it come to their end: it is ended", "process", g.Process, "thread", host)
-		if err := kern.Kill(g.KeeperID, abi.SIGKILL); err != nil && !kern.IsGone(err) { // its end is told home, as any other
-			g.log.Warn("cannot end a guest", "process", g.Process, "err", err)
-		}
+		g.Spoiled(fmt.Errorf("a call in thread %d does not end", host))
 	})
 	return func() { t.Stop() }
+}
+
+// Spoiled ends a guest in which this agent can make no calls any more, as it has found out by cause: no signal would reach it
+// and it could never go home. Nothing but a program that writes to memory which is not its own does that. Home is told of its
+// end as of any other.
+func (g *Guest) Spoiled(cause error) {
+	g.log.Error("a guest has tampered with the page that it shares with this agent: it is ended", "process", g.Process, "err", cause)
+	if err := kern.Kill(g.KeeperID, abi.SIGKILL); err != nil && !kern.IsGone(err) {
+		g.log.Warn("cannot end a guest", "process", g.Process, "err", err)
+	}
 }
 
 // runs reports whether a thread runs, or wants to.

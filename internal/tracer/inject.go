@@ -11,6 +11,9 @@ import (
 	"mosix/internal/stub"
 )
 
+// ErrSpoiled says that the code that makes calls in a process is not there any more, or is not ours: no call can be made in it.
+var ErrSpoiled = errors.New("the code for injected calls is spoiled")
+
 // begin blocks the thread's signals for the time of injected calls.
 func (t *Thread) begin() error {
 	if t.injected {
@@ -63,7 +66,7 @@ func (t *Thread) runTo(r abi.Regs, stop mem.Addr) (abi.Regs, error) {
 			if s.Signal != abi.SIGTRAP {
 				if s.Signal == abi.SIGSEGV || s.Signal == abi.SIGBUS || s.Signal == abi.SIGILL {
 					cur, _ := kern.GetRegs(t.TID)
-					return r, fmt.Errorf("injected code in %d faulted with signal %d at %#x", t.TID, s.Signal, cur.RIP)
+					return r, fmt.Errorf("%w: it faulted with signal %d at %#x in %d", ErrSpoiled, s.Signal, cur.RIP, t.TID)
 				}
 				if err := t.keepSignal(); err != nil {
 					return r, err
@@ -80,7 +83,7 @@ func (t *Thread) runTo(r abi.Regs, stop mem.Addr) (abi.Regs, error) {
 				return r, gone(err)
 			}
 			if stop != 0 && mem.Addr(out.RIP) != stop {
-				return r, fmt.Errorf("injected code in %d trapped at %#x instead of %#x", t.TID, out.RIP, uint64(stop))
+				return r, fmt.Errorf("%w: it trapped at %#x instead of %#x in %d", ErrSpoiled, out.RIP, uint64(stop), t.TID)
 			}
 			return out, t.settle()
 		case Event:

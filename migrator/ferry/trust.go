@@ -22,6 +22,9 @@ var errTampered = errors.New("it has tampered with the shared page")
 // there would have its own table run, without its filter.
 func (m *homeward) trust(p *tracer.Process) error {
 	if err := untouched(p); err != nil {
+		if errors.Is(err, errTampered) {
+			m.g.Spoiled(err)
+		}
 		return fmt.Errorf("the guest of %v cannot be asked for its state: %w", m.offer.Process, err)
 	}
 	for _, t := range p.Held() {

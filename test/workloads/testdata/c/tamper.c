@@ -160,8 +160,8 @@ int main(int argc, char **argv)
 		tables();
 	if (strcmp(mode, "code") == 0) {
 		CHECK(mprotect((void *)BASE, CODE_SIZE, PROT_READ | PROT_WRITE | PROT_EXEC) == 0);
-		for (unsigned long i = 0; i < CODE_SIZE; i += 2)
-			memcpy((void *)(BASE + i), "\xeb\xfe", 2);
+		memset((void *)BASE, 0x90, CODE_SIZE - 2); /* wherever it is entered, it comes to the end */
+		memcpy((void *)(BASE + CODE_SIZE - 2), "\xeb\xfe", 2);
 	}
 	if (strcmp(mode, "unmap") == 0) {
 		unmap();
