@@ -111,7 +111,9 @@ func (t *target) build() error {
 			err = t.needs(func() error { return t.g.Pages(f.Payload) })
 			reuse(f.Payload)
 		case wire.RoundEnd:
-			err = errors.Join(t.s.Send(wire.RoundAck, f.Epoch, nil), AtPages.Hit())
+			if err = t.needs(t.settle); err == nil {
+				err = errors.Join(t.s.Send(wire.RoundAck, f.Epoch, nil), AtPages.Hit())
+			}
 		case wire.Final:
 			return t.needs(func() error { return t.complete(f.Payload) })
 		case wire.Abort:
@@ -133,6 +135,8 @@ func (t *target) needs(f func() error) error {
 	}
 	return f()
 }
+
+func (t *target) settle() error { return t.g.Settle() }
 
 func (t *target) prepare(payload []byte) error {
 	if t.g != nil {

@@ -50,6 +50,10 @@ type Guest struct {
 	proc  *os.Process
 	tids  map[id.HomePID]int
 	areas []image.Area
+
+	shut    map[mem.Range]uint8 // read-only areas that are closed for writing already
+	watched map[mem.Range]bool  // areas that the shadow keeps, writes to which are noted
+	patched bool                // the clocks are home's
 }
 
 // Prepare builds the empty process and its threads.
@@ -269,7 +273,48 @@ func (g *Guest) Layout(as []image.Area, zap []mem.Range) error {
 		}
 	}
 	g.areas = as
+	shut := map[mem.Range]uint8{}
+	for _, a := range as {
+		if prot, ok := g.shut[a.Range]; ok && prot == a.Prot {
+			shut[a.Range] = prot // nothing above has touched it
+		}
+	}
+	g.shut = shut
 	return nil
+}
+
+// Settle does, while the process still runs at home, what Final would have to do: it is called when a round has come in. What
+// changes afterwards is done again.
+func (g *Guest) Settle() error {
+	l := g.P.Leader()
+	if err := g.close(l); err != nil {
+		return err
+	}
+	if err := g.watchKept(l); err != nil {
+		return err
+	}
+	return g.setClocks()
+}
+
+// close gives read-only areas their protection. Pages that still come for them are written all the same.
+func (g *Guest) close(l *tracer.Thread) error {
+	var calls []stub.Call
+	for _, a := range g.areas {
+		if _, ok := g.shut[a.Range]; !ok && !a.Writable() {
+			calls = append(calls, tracer.NewCall(abi.SysMprotect, uint64(a.Start), a.Len(), uint64(a.Prot)))
+			g.shut[a.Range] = a.Prot
+		}
+	}
+	_, err := l.MustBatch("protect read-only areas", calls)
+	return err
+}
+
+func (g *Guest) setClocks() error {
+	if g.patched {
+		return nil
+	}
+	g.patched = true
+	return PatchClocks(g.P, g.Plan.VDSO, g.Plan.Clocks.Real)
 }
 
 // Pages writes a frame of memory.
@@ -291,22 +336,16 @@ func (g *Guest) Final(f *image.Family) error {
 		return err
 	}
 	l := g.P.Leader()
-	var calls []stub.Call
-	for _, a := range m.Areas {
-		if !a.Writable() {
-			calls = append(calls, tracer.NewCall(abi.SysMprotect, uint64(a.Start), a.Len(), uint64(a.Prot)))
-		}
-	}
-	if _, err := l.MustBatch("protect read-only areas", calls); err != nil {
+	if err := g.close(l); err != nil {
 		return err
 	}
 	if err := restoreProcess(l, m, false); err != nil {
 		return err
 	}
-	if err := g.watchKept(l, m.Areas); err != nil {
+	if err := g.watchKept(l); err != nil {
 		return err
 	}
-	if err := PatchClocks(g.P, g.Plan.VDSO, g.Plan.Clocks.Real); err != nil {
+	if err := g.setClocks(); err != nil {
 		return err
 	}
 	for i := range m.Threads {
@@ -356,36 +395,44 @@ func (g *Guest) sameThreads(m *image.Process) error {
 // files need not travel home, unless the guest has written to them after all.
 func Kept(a image.Area) bool { return a.File && !a.Writable() && a.Prot != abi.ProtNone }
 
-// watchKept notes writes to the areas that the shadow keeps.
-func (g *Guest) watchKept(l *tracer.Thread, as []image.Area) error {
-	s, err := pages.Open(g.P)
-	if err != nil {
-		return err
-	}
-	defer s.Close()
-	if err := s.Track(l); err != nil {
-		return nil // without it everything travels home: slower, not wrong
-	}
-	for _, a := range as {
-		if Kept(a) {
-			if err := kern.UffdRegister(s.Uffd, a.Range); err != nil {
-				return nil
-			}
+// watchKept notes writes to the areas that the shadow keeps. An area for which that does not succeed travels home: slower, not
+// wrong. Pages that come for a watched area count as writes to it.
+func (g *Guest) watchKept(l *tracer.Thread) error {
+	var fresh []mem.Range
+	for _, a := range g.areas {
+		if Kept(a) && !g.watched[a.Range] {
+			fresh = append(fresh, a.Range)
 		}
+	}
+	if len(fresh) == 0 {
+		return nil
+	}
+	if g.watched == nil {
+		g.watched = map[mem.Range]bool{}
+		s, err := pages.Open(g.P)
+		if err != nil {
+			return err
+		}
+		defer s.Close()
+		if err := s.Track(l); err != nil {
+			return nil
+		}
+		g.Uffd, s.Uffd = s.Uffd, nil
+	}
+	if g.Uffd == nil {
+		return nil
 	}
 	pm, err := os.Open(fmt.Sprintf("/proc/%d/pagemap", g.P.PID))
 	if err != nil {
 		return err
 	}
 	defer pm.Close()
-	for _, a := range as {
-		if Kept(a) {
-			if _, err := kern.ScanPages(pm, a.Range, true, nil); err != nil {
-				return err
-			}
+	for _, r := range fresh {
+		g.watched[r] = true
+		if err := kern.UffdRegister(g.Uffd, r); err == nil {
+			_, _ = kern.ScanPages(pm, r, true, nil) // what it cannot protect will count as written
 		}
 	}
-	g.Uffd, s.Uffd = s.Uffd, nil
 	return nil
 }
 
