@@ -75,6 +75,11 @@ func worlds(b *bench) (figures string, err error) {
 	if err != nil {
 		return "", err
 	}
+	if b.full {
+		if err := weakened(b, files); err != nil {
+			return "", err
+		}
+	}
 	return fmt.Sprintf("world and clock as at home over %d moves; hostile guest: %s; %s", m.Counted().Moved, tried, turned), nil
 }
 
