@@ -162,6 +162,17 @@ func (a *away) clear() []mem.Range {
 	return out
 }
 
+// fixed lists the areas whose content stays at home whatever the guest sends.
+func (a *away) fixed() []mem.Range {
+	var out []mem.Range
+	for _, x := range a.family.Members[0].Areas {
+		if x.Shared && thaw.Kept(x) {
+			out = append(out, x.Range)
+		}
+	}
+	return mem.Normalize(out)
+}
+
 // keepLease decides what becomes of a process whose guest is not heard of: before it was known to run it goes on here, later it
 // has ended with its lease.
 func (a *away) keepLease() {
@@ -602,7 +613,7 @@ func (n *Node) welcome(from id.Node, s *ferry.Stream, offer ferry.Offer) {
 	n.setMoving(r, true)
 	defer n.setMoving(r, false)
 	f, stats, err := ferry.Welcome(&n.env, s, ferry.Returning{
-		Offer: offer, Region: a.region, Clear: a.clear(),
+		Offer: offer, Region: a.region, Clear: a.clear(), Fixed: a.fixed(),
 		Room: a.room, Quiet: a.quiet, Resume: a.reopen, Claim: a.claim,
 	})
 	a.settled()

@@ -25,6 +25,7 @@ type Returning struct {
 	Offer  Offer
 	Region *region.Region
 	Clear  []mem.Range // what the shadow still holds of the memory with which the process left
+	Fixed  []mem.Range // parts of files that the process shares and only reads: they are here, and cannot be put in
 	// Room prepares the shadow for areas that will come, as well as it can.
 	Room func([]image.Area)
 	// Quiet ends this agent's service of the guest: from then on the shadow's threads idle. Resume begins it again, by the
@@ -163,10 +164,38 @@ func (h *homecomer) page(frame []byte) error {
 			return fmt.Errorf("the guest sent memory for the shared page at %v", r)
 		}
 	}
+	rs, data = without(rs, data, h.r.Fixed)
+	if len(rs) == 0 {
+		return nil
+	}
 	if !h.shelf.Put(int(h.offer.Process.PID), h.mem, rs, data) {
 		reuse(frame)
 	}
 	return nil
+}
+
+// without leaves fixed out of the ranges rs and out of their bytes.
+func without(rs []mem.Range, data []byte, fixed []mem.Range) ([]mem.Range, []byte) {
+	touched := false
+	for _, r := range rs {
+		for _, f := range fixed {
+			touched = touched || r.Overlaps(f)
+		}
+	}
+	if !touched {
+		return rs, data
+	}
+	var out []mem.Range
+	var kept []byte
+	at := mem.Addr(0)
+	for _, r := range rs {
+		for _, x := range mem.Subtract([]mem.Range{r}, fixed) {
+			out = append(out, x)
+			kept = append(kept, data[at+x.Start-r.Start:at+x.End-r.Start]...)
+		}
+		at += mem.Addr(r.Len())
+	}
+	return out, kept
 }
 
 // run holds the shadow, completes its memory, and when Commit has come makes it the process again.
