@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -26,6 +27,9 @@ type app struct {
 	out    io.Writer
 	err    io.Writer
 	width  int // columns of the terminal; 0: do not cut lines
+
+	mu     sync.Mutex
+	shared *control.Client // of socket
 }
 
 // Main runs mosixctl with the arguments after its name and returns the exit status.
@@ -96,7 +100,15 @@ func (a *app) jsonFlag(c *cobra.Command) *cobra.Command {
 	return c
 }
 
-func (a *app) client() *control.Client { return control.NewClient(a.socket) }
+// client is the one client of this command: the agent limits how many connections a user has, and each client keeps its own.
+func (a *app) client() *control.Client {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.shared == nil {
+		a.shared = control.NewClient(a.socket)
+	}
+	return a.shared
+}
 
 // printJSON writes v for programs: one line of JSON if it is to be read by a program, indented if by a person.
 func (a *app) printJSON(v any) error {
