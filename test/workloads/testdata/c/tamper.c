@@ -121,8 +121,6 @@ static void look(void)
 static void unmap(void)
 {
 	unsigned long vdso = 0;
-	char line[64];
-	(void)line;
 	/* where the vDSO lies the program was told at its start */
 	extern char **environ;
 	char **e = environ;
