@@ -289,6 +289,7 @@ func (n *Node) adoptGuest(k found, guests []found) error {
 	if err != nil {
 		return err
 	}
+	t.g = g
 	if err := g.Adopt(); err != nil {
 		return err
 	}

@@ -256,6 +256,10 @@ func (g *Guest) proceed(id uint64) {
 func (g *Guest) handle(n kern.Notif) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.decide(n)
+}
+
+func (g *Guest) decide(n kern.Notif) {
 	if g.inject[int(n.PID)] && injected(n.Nr) { // a call that this agent makes through the guest
 		g.proceed(n.ID)
 		return
@@ -266,6 +270,7 @@ func (g *Guest) handle(n kern.Notif) {
 		g.send(n.ID, -int64(kern.ENOSYS))
 		return
 	}
+	g.noteTaken(tid, n.ID)
 	c := &call{tid: tid, host: int(n.PID), id: n.ID, nr: uint32(n.Nr), started: time.Now()}
 	if n.Nr == abi.SysRestartSyscall {
 		nr := g.restarts[tid]
@@ -405,6 +410,7 @@ func (g *Guest) finish(c *call, ret int64) {
 	delete(g.restarts, c.tid)
 	if ret == -abi.ERestartBlock {
 		g.restarts[c.tid] = c.nr
+		g.noteBlock(c.tid, c.nr)
 	}
 	if g.holding { // the freezer answers, when it has asked the thread to stop
 		c.answer = &ret

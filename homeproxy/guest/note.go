@@ -16,7 +16,7 @@ import (
 // The keeper's region has room where a shadow keeps its record: there stands, for each thread, the last call that was sent
 // home, so that an agent which is started later can repeat it by the same name. Seq of 0 marks a free entry.
 const (
-	noteSize = 32 // thread, restarted call, sequence, notification
+	noteSize = 32 // thread, restarted call, sequence, notification, undecided, restart block
 	maxNotes = stub.RecordSize / noteSize
 )
 
@@ -33,9 +33,34 @@ func (g *Guest) note(c *call) {
 		restart = c.nr
 	}
 	le.PutUint32(b[4:], restart)
+	le.PutUint32(b[24:], 0)
 	le.PutUint64(b[16:], c.id)
 	le.PutUint64(b[8:], uint64(c.seq))
 }
+
+// noteTaken writes down that notification nid of a thread was taken and is not decided yet: the kernel tells of it only once.
+func (g *Guest) noteTaken(tid id.HomePID, nid uint64) {
+	i := g.noteOf(tid)
+	if i < 0 {
+		return
+	}
+	b := g.Keeper.B[stub.RecordOff+i*noteSize:]
+	le.PutUint64(b[8:], uint64(g.seqs[tid]))
+	le.PutUint32(b[24:], undecided)
+	le.PutUint64(b[16:], nid)
+	le.PutUint32(b, uint32(tid))
+}
+
+// noteBlock writes down which call the restart block of a thread at home continues.
+func (g *Guest) noteBlock(tid id.HomePID, nr uint32) {
+	if i := g.noteOf(tid); i >= 0 {
+		b := g.Keeper.B[stub.RecordOff+i*noteSize:]
+		le.PutUint32(b[28:], nr)
+	}
+}
+
+// undecided marks an entry whose notification was taken, and nothing sent for it.
+const undecided = 1
 
 // noteOf finds the entry of a thread, or a free one.
 func (g *Guest) noteOf(tid id.HomePID) int {
@@ -61,6 +86,9 @@ func (g *Guest) Adopt() error {
 		}
 		seq, nid, restart := id.Seq(le.Uint64(b[8:])), le.Uint64(b[16:]), le.Uint32(b[4:])
 		g.seqs[tid] = seq
+		if nr := le.Uint32(b[28:]); nr != 0 {
+			g.restarts[tid] = nr
+		}
 		host, alive := g.tids[tid]
 		if !alive || !kern.NotifValid(g.Listener, nid) {
 			continue
@@ -68,6 +96,10 @@ func (g *Guest) Adopt() error {
 		nr, args, err := blockedIn(g.PID, host)
 		if err != nil {
 			return err
+		}
+		if le.Uint32(b[24:]) == undecided {
+			g.decide(kern.Notif{ID: nid, PID: uint32(host), Nr: int32(nr), Args: args})
+			continue
 		}
 		c := &call{tid: tid, host: host, id: nid, nr: nr, seq: seq, started: time.Now()}
 		if restart != 0 {

@@ -163,14 +163,14 @@ func crashes(b *bench) (figures string, err error) {
 	if adoption := "agents die under calls"; b.match == nil || b.match.MatchString(adoption) {
 		entries, deaths := 400, 3
 		if b.full {
-			entries, deaths = 3000, 14
+			entries, deaths = 6000, 14
 		}
 		if err := adopted(b, c, entries, deaths); err != nil {
 			failed = append(failed, fmt.Errorf("%s: %w", adoption, err))
 			b.progress("FAIL %s: %v", adoption, err)
 		} else {
 			passed++
-			b.progress("%s: %d agents died, every call was made once", adoption, deaths)
+			b.progress("%s: %d agents died, every call was made once", adoption, 2*deaths)
 		}
 	}
 	figures = fmt.Sprintf("%d crashes and cuts, each left one copy; longest standstill %.2f s; %d points not on the way", passed, worst.Seconds(), unreached)
