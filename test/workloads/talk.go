@@ -66,7 +66,11 @@ func (t *talk) rounds() error {
 			if _, err := t.tty.WriteString("quit\n"); err != nil {
 				return err
 			}
-			return t.expect("good")
+			if err := t.expect("good"); err != nil {
+				return err
+			}
+			_, err := t.line() // its last one, with its number: what is heard later than its end is known would be missed
+			return err
 		default:
 		}
 	}
