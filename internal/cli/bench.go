@@ -205,7 +205,7 @@ func (b *benchMove) measure(ctx context.Context, target id.Node, size uint64, di
 	}
 	rows := []benchRow{summary(size, dirty, "out", strategy, out)}
 	// The host of a guest decides by itself how it goes home: it copies ahead where it can.
-	if strategy == api.Precopy || home[0].Strategy == strategy {
+	if strategy == api.Precopy || home[0].Strategy != api.Precopy {
 		rows = append(rows, summary(size, dirty, "home", strategy, home))
 	}
 	return rows, nil
