@@ -193,6 +193,8 @@ const (
 	SysMadvise         = 28
 	SysPause           = 34
 	SysNanosleep       = 35
+	SysGetitimer       = 36
+	SysSetitimer       = 38
 	SysGetpid          = 39
 	SysExit            = 60
 	SysWait4           = 61

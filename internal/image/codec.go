@@ -107,6 +107,11 @@ func (p *Process) encode(w *pack.Writer) {
 		w.U64(l[0])
 		w.U64(l[1])
 	}
+	for _, t := range p.ITimers {
+		for _, v := range t {
+			w.U64(v)
+		}
+	}
 	w.U64(uint64(p.RealOffset))
 	encodeInfos(w, p.Pending)
 	w.U32(uint32(len(p.Threads)))
@@ -129,6 +134,11 @@ func decodeProcess(r *pack.Reader) (p Process) {
 	p.Expedit, p.CPUTime = r.U32(), r.U64()
 	for i := range p.Limits {
 		p.Limits[i] = [2]uint64{r.U64(), r.U64()}
+	}
+	for i := range p.ITimers {
+		for j := range p.ITimers[i] {
+			p.ITimers[i][j] = r.U64()
+		}
 	}
 	p.RealOffset = int64(r.U64())
 	p.Pending = decodeInfos(r)

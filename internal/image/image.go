@@ -30,6 +30,7 @@ type Process struct {
 	Expedit    uint32        // membarrier registrations, as MEMBARRIER_CMD_GET_REGISTRATIONS gives them
 	CPUTime    uint64        // used so far, user and system, ns
 	Limits     [16][2]uint64 // resource limits by number: soft, hard
+	ITimers    [2][4]uint64  // ITIMER_VIRTUAL and ITIMER_PROF, as struct itimerval: they count where the program computes
 	Pending    []abi.Siginfo // signals for the process as a whole, to be queued again
 	RealOffset int64         // home's realtime clock minus its monotonic one, ns
 }

@@ -186,6 +186,10 @@ func captureProcess(l *tracer.Thread, m *image.Process) error {
 	}
 	const getRegistrations = 1 << 9
 	calls = append(calls, tracer.NewCall(abi.SysBrk, 0), tracer.NewCall(abi.SysMembarrier, getRegistrations))
+	const timersOff = 8192
+	for i := range m.ITimers {
+		calls = append(calls, tracer.NewCall(abi.SysGetitimer, uint64(i+1), at(timersOff+32*i)))
+	}
 	out, err := l.Batch(calls)
 	if err != nil {
 		return err
@@ -194,6 +198,11 @@ func captureProcess(l *tracer.Thread, m *image.Process) error {
 		m.Actions[s] = abi.GetSigAction(g.Scratch()[s*abi.SigActionSize:])
 	}
 	m.Layout.Brk = uint64(out[abi.NSig])
+	for i := range m.ITimers {
+		for j := range m.ITimers[i] {
+			m.ITimers[i][j] = binary.LittleEndian.Uint64(g.Scratch()[timersOff+32*i+8*j:])
+		}
+	}
 	if r := out[abi.NSig+1]; r > 0 {
 		m.Expedit = uint32(r)
 	}

@@ -77,7 +77,12 @@ func Park(p *tracer.Process, f *image.Family, home, peer id.Node) error {
 			calls = append(calls, tracer.NewCall(abi.SysRtSigaction, uint64(s), uint64(g.Addr(off)), 0, 8))
 		}
 	}
-	if _, err := l.MustBatch("rt_sigaction", calls); err != nil {
+	// What counts the program's own CPU time goes with the program.
+	clear(g.Scratch()[8192 : 8192+32])
+	for which := range m.ITimers {
+		calls = append(calls, tracer.NewCall(abi.SysSetitimer, uint64(which+1), uint64(g.Addr(stub.ScratchOff+8192)), 0))
+	}
+	if _, err := l.MustBatch("rt_sigaction and setitimer", calls); err != nil {
 		return err
 	}
 	h.State = stub.StateParked

@@ -47,7 +47,14 @@ func restoreProcess(l *tracer.Thread, m *image.Process, trapLater bool) error {
 			calls = append(calls, tracer.NewCall(abi.SysMembarrier, uint64(bit)))
 		}
 	}
-	_, err := l.MustBatch("layout and signal actions", calls)
+	const timersOff = 8192
+	for i := range m.ITimers {
+		for j, v := range m.ITimers[i] {
+			putU64(b[timersOff+32*i+8*j:], v)
+		}
+		calls = append(calls, tracer.NewCall(abi.SysSetitimer, uint64(i+1), at+uint64(timersOff+32*i), 0))
+	}
+	_, err := l.MustBatch("layout, signal actions and timers", calls)
 	return err
 }
 
