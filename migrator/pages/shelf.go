@@ -61,6 +61,9 @@ func (s *Shelf) Write(pid int, m *os.File) (lost int, err error) {
 	return lost, nil
 }
 
+// Within forgets what is held outside of areas, ascending and without overlaps: it was unmapped after it had been sent.
+func (s *Shelf) Within(areas []mem.Range) { s.drop(mem.Subtract(s.cover, areas)) }
+
 // drop forgets what is held for rs.
 func (s *Shelf) drop(rs []mem.Range) {
 	if !overlaps(s.cover, rs) {

@@ -94,6 +94,7 @@ func Fill(p *tracer.Process, f *image.Family, shelf *pages.Shelf) error {
 	if _, err := l.Batch(zapCalls(shelf.Zaps())); err != nil {
 		return err
 	}
+	shelf.Within(mem.Normalize(image.Ranges(f.Members[0].Areas)))
 	if lost, err := shelf.Write(p.PID, p.Mem); err != nil || lost > 0 {
 		return errors.Join(err, fmt.Errorf("%d pages of %v could not be brought home", lost, f.Process))
 	}
