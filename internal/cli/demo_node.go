@@ -22,7 +22,7 @@ const (
 	demoCPUSeconds = 5.0
 	demoMargin     = 0.35
 	// Threads that run at once on the halves of a core use more CPU time for the same work than those that share half a processor.
-	demoThreadsMore = 1.2
+	demoThreadsMore = 1.7
 )
 
 // demoEvent is one line that demo-node writes. Bytes of raw output follow an "output" event.
