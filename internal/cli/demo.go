@@ -84,18 +84,27 @@ func (a *app) demo(ctx context.Context) (err error) {
 	}
 	defer os.RemoveAll(dir)
 
+	load := filepath.Join(dir, demoLoad)
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	if err := os.Symlink(self, load); err != nil {
+		return err
+	}
+
 	begin := time.Now()
 	fmt.Fprintf(a.err, "Go sources from %s. First without balancing: three nodes of %s CPU, all programs on %s.\n", src, number(demoCPUs), demoHome)
-	jobs, err := a.demoChoose(ctx, tree)
+	jobs, err := a.demoChoose(ctx, tree, load)
 	if err != nil {
 		return fmt.Errorf("choose the programs: %w", err)
 	}
-	none, err := a.demoRun(ctx, "none", tree, jobs, filepath.Join(dir, "none"))
+	none, err := a.demoRun(ctx, "none", tree, load, jobs, filepath.Join(dir, "none"))
 	if err != nil {
 		return fmt.Errorf("run without balancing: %w", err)
 	}
 	fmt.Fprintf(a.err, "All done after %.1f s. Now with balancing.\n", none.seconds)
-	moved, err := a.demoRun(ctx, "", tree, jobs, filepath.Join(dir, "mosix"))
+	moved, err := a.demoRun(ctx, "", tree, load, jobs, filepath.Join(dir, "mosix"))
 	if err != nil {
 		return fmt.Errorf("run with balancing: %w", err)
 	}
@@ -139,8 +148,8 @@ func demoLock() (unlock func(), err error) {
 }
 
 // demoChoose finds out on a node without a limit what is installed for the lab's users, and how much work makes five seconds.
-func (a *app) demoChoose(ctx context.Context, tree []byte) (jobs []demoJob, err error) {
-	l, err := lab.Up(lab.Options{Name: demoLabName, Nodes: 1, NoAgents: true, Cancel: ctx.Done()})
+func (a *app) demoChoose(ctx context.Context, tree []byte, load string) (jobs []demoJob, err error) {
+	l, err := lab.Up(lab.Options{Name: demoLabName, Nodes: 1, NoAgents: true, Bind: []string{load}, Cancel: ctx.Done()})
 	if err != nil {
 		return nil, err
 	}
@@ -162,11 +171,11 @@ func (a *app) demoChoose(ctx context.Context, tree []byte) (jobs []demoJob, err 
 }
 
 // demoRun makes a lab with the policy, runs the programs in it and ends the lab. Outputs are written below dir.
-func (a *app) demoRun(ctx context.Context, policy string, tree []byte, jobs []demoJob, dir string) (r *demoRun, err error) {
+func (a *app) demoRun(ctx context.Context, policy string, tree []byte, load string, jobs []demoJob, dir string) (r *demoRun, err error) {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, err
 	}
-	l, err := lab.Up(lab.Options{Name: demoLabName, Nodes: demoNodes, CPUs: []float64{demoCPUs}, Policy: policy, Cancel: ctx.Done()})
+	l, err := lab.Up(lab.Options{Name: demoLabName, Nodes: demoNodes, CPUs: []float64{demoCPUs}, Policy: policy, Bind: []string{load}, Cancel: ctx.Done()})
 	if err != nil {
 		return nil, err
 	}

@@ -15,6 +15,10 @@ const (
 	demoCorpus = "corpus.txt" // all of them, one after the other
 )
 
+// demoLoad is the name under which mosixctl is the multi-threaded Go program: by its own it is a tool of the session, which the
+// balancer leaves at home.
+const demoLoad = "demo-load"
+
 // demoPrograms is how many programs run at once.
 const demoPrograms = 9
 
@@ -65,16 +69,18 @@ const perlIndex = perlLines + `for my $round (1 .. shift) {
 }
 print "$_ $s{$_}\n" for sort keys %s;`
 
-// pythonFiles gives both python tasks the tree, read once: each round takes the next eight files.
+// pythonFiles gives both python tasks the tree, read once: each round takes the next piece of it, all of the same size.
 const pythonFiles = `import sys, os
 files = sorted(os.path.join(d, f) for d, _, names in os.walk("src") for f in names)
 def read(name):
     with open(name, "rb") as f:
         return f.read()
-tree = [read(name) for name in files]
+tree = b"".join(read(name) for name in files)
+size = 1 << 16
 def texts():
-    for i in range(8 * int(sys.argv[1])):
-        yield tree[i % len(tree)]
+    for i in range(int(sys.argv[1])):
+        at = i * size % max(len(tree) - size, 1)
+        yield tree[at:at + size]
 `
 
 const pythonTokens = pythonFiles + `import re, collections
@@ -95,12 +101,12 @@ for text in texts():
 var demoKinds = []demoKind{
 	{name: "gzip", kind: "gzip", bins: []string{"gzip"}, args: corpusTimes("-9", "-n", "-c")},
 	{name: "python-tokens", kind: "python3", bins: pythons, args: roundsAfter("-c", pythonTokens)},
-	{name: "go-parse", kind: "go", bins: []string{"mosixctl"}, args: roundsAfter("demo-load", "parse"), env: goThreads},
+	{name: "go-parse", kind: "go", bins: []string{demoLoad}, args: roundsAfter("demo-load", "parse"), env: goThreads},
 	{name: "awk-words", kind: "awk", bins: []string{"awk", "gawk", "mawk"}, args: awkArgs},
 	{name: "perl-words", kind: "perl", bins: perls, args: roundsAfter("-e", perlWords)},
 	{name: "sha256sum", kind: "sha256sum", bins: []string{"sha256sum"}, args: corpusTimes()},
 	{name: "python-zlib", kind: "python3", bins: pythons, args: roundsAfter("-c", pythonCompress)},
-	{name: "go-deflate", kind: "go", bins: []string{"mosixctl"}, args: roundsAfter("demo-load", "deflate"), env: goThreads},
+	{name: "go-deflate", kind: "go", bins: []string{demoLoad}, args: roundsAfter("demo-load", "deflate"), env: goThreads},
 	{name: "perl-index", kind: "perl", bins: perls, args: roundsAfter("-e", perlIndex)},
 }
 
@@ -175,9 +181,16 @@ func kindNames(jobs []demoJob) []string {
 	return out
 }
 
-// roundsFor tells how many rounds a task needs to use target CPU seconds, from measurements of shorter runs: one of one round,
-// which used u seconds, and others that cpu makes.
-func roundsFor(target, u float64, cpu func(rounds int) (float64, error)) (int, error) {
+// demoCost is the CPU time that a task uses, in seconds: to start, and for each round.
+type demoCost struct{ start, round float64 }
+
+func (c demoCost) of(rounds int) float64 { return c.start + c.round*float64(rounds) }
+
+// rounds tells how many rounds use target CPU seconds.
+func (c demoCost) rounds(target float64) int { return max(1, int(math.Ceil((target-c.start)/c.round))) }
+
+// measureCost finds the cost of a task from short runs: one of one round, which used u seconds, and others that cpu makes.
+func measureCost(u float64, cpu func(rounds int) (float64, error)) (demoCost, error) {
 	const (
 		enough = 0.3 // CPU seconds by which two runs must differ for the difference to be worth something
 		long   = 1.5 // CPU seconds of a run beside which the time to start is nothing
@@ -189,12 +202,10 @@ func roundsFor(target, u float64, cpu func(rounds int) (float64, error)) (int, e
 		k *= min(max(int(more)+1, 2), 50)
 		var err error
 		if u, err = cpu(k); err != nil {
-			return 0, err
+			return demoCost{}, err
 		}
 	}
-	perRound := max((u-u0)/float64(k-k0), 1e-6) // without the time to start, which is paid once
-	if k0 == 0 {
-		return max(1, int(math.Ceil(target/perRound))), nil
-	}
-	return k + max(0, int(math.Ceil((target-u)/perRound))), nil
+	c := demoCost{round: max((u-u0)/float64(k-k0), 1e-6)}
+	c.start = max(u-c.round*float64(k), 0)
+	return c, nil
 }

@@ -17,12 +17,12 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// demoCPUSeconds is what each program shall use at least, with what a measurement may be wrong by.
+// demoCPUSeconds is what each program shall use at least, with what a measurement may be wrong by, and how much each uses to
+// find out how they disturb one another.
 const (
-	demoCPUSeconds = 5.0
-	demoMargin     = 0.35
-	// Threads that run at once on the halves of a core use more CPU time for the same work than those that share half a processor.
-	demoThreadsMore = 1.7
+	demoCPUSeconds   = 5.0
+	demoMargin       = 0.5
+	demoCrowdSeconds = 1.2
 )
 
 // demoEvent is one line that demo-node writes. Bytes of raw output follow an "output" event.
@@ -161,8 +161,9 @@ func sayOutput(enc *json.Encoder, w *bufio.Writer, path, name string) error {
 	return nil
 }
 
-// calibrate chooses the programs, and rounds so that each of them uses about cpu seconds of CPU time. One after the other is
-// measured, because programs that compete for caches use more.
+// calibrate chooses the programs, and rounds so that each of them uses about cpu seconds of CPU time when all run at once. One
+// after the other is measured first, then a short run of all together: programs that share caches and cores need more CPU time for
+// the same work.
 func calibrate(dir string, cpu float64) ([]demoJob, error) {
 	run := func(j demoJob) (float64, error) {
 		c, err := j.command(dir)
@@ -180,26 +181,43 @@ func calibrate(dir string, cpu float64) ([]demoJob, error) {
 	if err != nil {
 		return nil, err
 	}
-	known := map[string]int{} // by task
+	known := map[string]demoCost{} // by task
+	costs := make([]demoCost, len(jobs))
 	for i, j := range jobs {
-		n, ok := known[j.Task]
+		c, ok := known[j.Task]
 		if !ok {
-			target := cpu
-			if j.Kind == "go" {
-				target *= demoThreadsMore
-			}
-			n, err = roundsFor(target, first[j.Task], func(rounds int) (float64, error) {
+			c, err = measureCost(first[j.Task], func(rounds int) (float64, error) {
 				j.Rounds = rounds
 				return run(j)
 			})
 			if err != nil {
 				return nil, err
 			}
-			known[j.Task] = n
+			known[j.Task] = c
 		}
-		jobs[i].Rounds = n
+		costs[i] = c
 	}
-	return jobs, nil
+	return jobs, crowd(jobs, costs, cpu, run)
+}
+
+// crowd lets the jobs run at once, for a while, and sets their rounds to what cpu seconds take under these circumstances, where
+// each costs more than it does alone.
+func crowd(jobs []demoJob, alone []demoCost, cpu float64, run func(demoJob) (float64, error)) error {
+	var wg sync.WaitGroup
+	errs, used := make([]error, len(jobs)), make([]float64, len(jobs))
+	for i := range jobs {
+		jobs[i].Rounds = alone[i].rounds(demoCrowdSeconds)
+		wg.Go(func() { used[i], errs[i] = run(jobs[i]) })
+	}
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	for i, c := range alone {
+		more := max(used[i]/c.of(jobs[i].Rounds), 0.5)
+		jobs[i].Rounds = c.rounds(cpu / more)
+	}
+	return nil
 }
 
 func cpuSeconds(s *os.ProcessState) float64 { return (s.UserTime() + s.SystemTime()).Seconds() }

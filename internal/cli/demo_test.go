@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -116,10 +117,10 @@ func TestNoTree(t *testing.T) {
 	}
 }
 
-func TestRoundsForReachTheTarget(t *testing.T) {
+func TestCostsAreMeasured(t *testing.T) {
 	for _, m := range []struct{ start, round float64 }{{0, 0.3}, {0.03, 0.015}, {0.001, 0.0004}, {0.1, 0.11}, {0, 7}, {0.25, 0.01}} {
 		runs, spent := 1, m.start+m.round
-		n, err := roundsFor(5, spent, func(k int) (float64, error) {
+		c, err := measureCost(spent, func(k int) (float64, error) {
 			runs++
 			u := m.start + float64(k)*m.round
 			spent += u
@@ -128,15 +129,39 @@ func TestRoundsForReachTheTarget(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		used := m.start + float64(n)*m.round
+		used := m.start + float64(c.rounds(5))*m.round
 		if used < 5 || used > 5.2+2*m.round+m.start*10 {
-			t.Errorf("%+v: %d rounds use %.2f s, want 5", m, n, used)
+			t.Errorf("%+v: %d rounds use %.2f s, want 5", m, c.rounds(5), used)
 		}
 		if runs > 5 || m.round < 1 && spent > 2 {
 			t.Errorf("%+v: it took %d runs and %.1f s to find out", m, runs, spent)
 		}
 	}
-	if _, err := roundsFor(5, 0.1, func(int) (float64, error) { return 0, errors.New("broken") }); err == nil {
+	if _, err := measureCost(0.1, func(int) (float64, error) { return 0, errors.New("broken") }); err == nil {
+		t.Error("a task that fails has a cost")
+	}
+}
+
+func TestCrowdNeedsMore(t *testing.T) {
+	const inflated = 1.5
+	alone := []demoCost{{0.2, 0.1}, {0, 0.7}, {0.01, 0.002}}
+	jobs := make([]demoJob, len(alone))
+	for i := range jobs {
+		jobs[i].Name = strconv.Itoa(i)
+	}
+	err := crowd(jobs, alone, 5, func(j demoJob) (float64, error) {
+		i, err := strconv.Atoi(j.Name)
+		return inflated * alone[i].of(j.Rounds), err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, j := range jobs {
+		if used := inflated * alone[i].of(j.Rounds); used < 5 || used > 5+2*inflated*alone[i].round {
+			t.Errorf("%+v: %d rounds use %.2f s, want 5", alone[i], j.Rounds, used)
+		}
+	}
+	if err := crowd(jobs, alone, 5, func(demoJob) (float64, error) { return 0, errors.New("broken") }); err == nil {
 		t.Error("a task that fails was given rounds")
 	}
 }
@@ -182,8 +207,10 @@ func mosixctlInPath(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	if err := os.Symlink(exe, filepath.Join(dir, "mosixctl")); err != nil {
-		t.Fatal(err)
+	for _, name := range []string{"mosixctl", demoLoad} {
+		if err := os.Symlink(exe, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
 	t.Setenv(asMosixctl, "1")
