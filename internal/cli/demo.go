@@ -103,6 +103,9 @@ func (a *app) demo(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("run without balancing: %w", err)
 	}
+	for i, j := range jobs {
+		jobs[i].Rounds = none.done[j.Name].Rounds
+	}
 	fmt.Fprintf(a.err, "All done after %.1f s. Now with balancing.\n", none.seconds)
 	moved, err := a.demoRun(ctx, "", tree, load, jobs, filepath.Join(dir, "mosix"))
 	if err != nil {
@@ -147,7 +150,7 @@ func demoLock() (unlock func(), err error) {
 	return unlock, nil
 }
 
-// demoChoose finds out on a node without a limit what is installed for the lab's users, and how much work makes five seconds.
+// demoChoose finds out on a node without a limit what is installed for the lab's users.
 func (a *app) demoChoose(ctx context.Context, tree []byte, load string) (jobs []demoJob, err error) {
 	l, err := lab.Up(lab.Options{Name: demoLabName, Nodes: 1, NoAgents: true, Bind: []string{load}, Cancel: ctx.Done()})
 	if err != nil {

@@ -2,10 +2,9 @@ package cli
 
 import (
 	"fmt"
-	"math"
 	"os/exec"
+	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -22,54 +21,40 @@ const demoLoad = "demo-load"
 // demoPrograms is how many programs run at once.
 const demoPrograms = 9
 
-// demoKind is a program that may be installed, and a task for it. A task goes through the corpus as often as rounds says; its output
-// depends on nothing else.
+// demoKind is a program that may be installed, and a task for it. A task is fed with units on its standard input and does a round of
+// work for each; its output depends on their number alone.
 type demoKind struct {
 	name string
 	kind string
 	bins []string // names to look for, in order; the first that answers to probe is taken
-	args func(rounds int) []string
+	args []string
 	env  []string
+	data bool // its units are pieces of the corpus; otherwise lines that say no more than: again
 }
 
-func corpusTimes(before ...string) func(int) []string {
-	return func(rounds int) []string {
-		return append(slices.Clone(before), slices.Repeat([]string{demoCorpus}, rounds)...)
-	}
+const awkWords = `FILENAME == "` + demoCorpus + `" { line[++lines] = $0; next }
+{
+    for (k = 1; k <= 4000; k++) {
+        m = split(line[at++ % lines + 1], f)
+        for (i = 1; i <= m; i++) { n[f[i]]++; s = (s * 31 + length(f[i])) % 1000003 }
+    }
 }
+END { for (w in n) d++; print at, d, s }`
 
-func roundsAfter(before ...string) func(int) []string {
-	return func(rounds int) []string { return append(slices.Clone(before), strconv.Itoa(rounds)) }
-}
-
-const awkWords = `{ line[NR] = $0 }
-END {
-    for (r = 0; r < rounds; r++)
-        for (k = 1; k <= NR; k++) {
-            m = split(line[k], f)
-            for (i = 1; i <= m; i++) { n[f[i]]++; s = (s * 31 + length(f[i])) % 1000003 }
-        }
-    for (w in n) d++
-    print NR, d, s
-}`
-
-func awkArgs(rounds int) []string {
-	return []string{"-v", "rounds=" + strconv.Itoa(rounds), awkWords, demoCorpus}
-}
-
-// perlLines gives both perl tasks the corpus, read once.
-const perlLines = `open my $f, "<", "` + demoCorpus + `" or die "open: $!"; my @lines = <$f>;
+// perlLines gives both perl tasks the corpus, read once; each round takes the next lines.
+const perlLines = `open my $f, "<", "` + demoCorpus + `" or die "open: $!"; my @lines = <$f>; my $at = 0;
+sub part { map { $lines[$at++ % @lines] } 1 .. 4000 }
 `
 
-const perlWords = perlLines + `for my $round (1 .. shift) { for (@lines) { $n{$_}++ for /\w+/g } }
+const perlWords = perlLines + `while (<STDIN>) { for (part) { $n{$_}++ for /\w+/g } }
 print "$_ $n{$_}\n" for sort keys %n;`
 
-const perlIndex = perlLines + `for my $round (1 .. shift) {
-    for (@lines) { $i++; $s{$_} = (($s{$_} // 0) * 31 + $i) % 1000003 for /[A-Za-z_]\w*/g }
+const perlIndex = perlLines + `while (<STDIN>) {
+    for (part) { $i++; $s{$_} = (($s{$_} // 0) * 31 + $i) % 1000003 for /[A-Za-z_]\w*/g }
 }
 print "$_ $s{$_}\n" for sort keys %s;`
 
-// pythonFiles gives both python tasks the tree, read once: each round takes the next piece of it, all of the same size.
+// pythonFiles gives both python tasks the tree, read once: each round takes the next piece of it.
 const pythonFiles = `import sys, os
 files = sorted(os.path.join(d, f) for d, _, names in os.walk("src") for f in names)
 def read(name):
@@ -78,7 +63,7 @@ def read(name):
 tree = b"".join(read(name) for name in files)
 size = 1 << 16
 def texts():
-    for i in range(int(sys.argv[1])):
+    for i, _ in enumerate(sys.stdin):
         at = i * size % max(len(tree) - size, 1)
         yield tree[at:at + size]
 `
@@ -99,15 +84,15 @@ for text in texts():
 `
 
 var demoKinds = []demoKind{
-	{name: "gzip", kind: "gzip", bins: []string{"gzip"}, args: corpusTimes("-9", "-n", "-c")},
-	{name: "python-tokens", kind: "python3", bins: pythons, args: roundsAfter("-c", pythonTokens)},
-	{name: "go-parse", kind: "go", bins: []string{demoLoad}, args: roundsAfter("demo-load", "parse"), env: goThreads},
-	{name: "awk-words", kind: "awk", bins: []string{"awk", "gawk", "mawk"}, args: awkArgs},
-	{name: "perl-words", kind: "perl", bins: perls, args: roundsAfter("-e", perlWords)},
-	{name: "sha256sum", kind: "sha256sum", bins: []string{"sha256sum"}, args: corpusTimes()},
-	{name: "python-zlib", kind: "python3", bins: pythons, args: roundsAfter("-c", pythonCompress)},
-	{name: "go-deflate", kind: "go", bins: []string{demoLoad}, args: roundsAfter("demo-load", "deflate"), env: goThreads},
-	{name: "perl-index", kind: "perl", bins: perls, args: roundsAfter("-e", perlIndex)},
+	{name: "gzip", kind: "gzip", bins: []string{"gzip"}, args: []string{"-9", "-n", "-c"}, data: true},
+	{name: "python-tokens", kind: "python3", bins: pythons, args: []string{"-c", pythonTokens}},
+	{name: "go-parse", kind: "go", bins: []string{demoLoad}, args: []string{"demo-load", "parse"}, env: goThreads},
+	{name: "awk-words", kind: "awk", bins: []string{"awk", "gawk", "mawk"}, args: []string{awkWords, demoCorpus, "-"}},
+	{name: "perl-words", kind: "perl", bins: perls, args: []string{"-e", perlWords}},
+	{name: "sha256sum", kind: "sha256sum", bins: []string{"sha256sum"}, data: true},
+	{name: "python-zlib", kind: "python3", bins: pythons, args: []string{"-c", pythonCompress}},
+	{name: "go-deflate", kind: "go", bins: []string{demoLoad}, args: []string{"demo-load", "deflate"}, env: goThreads},
+	{name: "perl-index", kind: "perl", bins: perls, args: []string{"-e", perlIndex}},
 }
 
 var (
@@ -122,26 +107,32 @@ type demoJob struct {
 	Kind   string `json:"kind"`
 	Task   string `json:"task"` // name of the demoKind
 	Path   string `json:"path"`
-	Rounds int    `json:"rounds"`
+	Rounds int    `json:"rounds"` // units to feed; 0: as many as make demoCPUSeconds
 }
 
-func (j demoJob) command(dir string) (*exec.Cmd, error) {
+// command makes the job's process, and what feeds it.
+func (j demoJob) command(dir string) (*exec.Cmd, *demoFeeder, error) {
 	i := slices.IndexFunc(demoKinds, func(k demoKind) bool { return k.name == j.Task })
 	if i < 0 {
-		return nil, fmt.Errorf("no task %q", j.Task)
+		return nil, nil, fmt.Errorf("no task %q", j.Task)
 	}
-	c := exec.Command(j.Path, demoKinds[i].args(j.Rounds)...)
+	k := demoKinds[i]
+	c := exec.Command(j.Path, k.args...)
 	c.Dir = dir
 	c.Env = append(c.Environ(), "LC_ALL=C", "PYTHONDONTWRITEBYTECODE=1")
-	c.Env = append(c.Env, demoKinds[i].env...)
-	return c, nil
+	c.Env = append(c.Env, k.env...)
+	f, err := newDemoFeeder(filepath.Join(dir, demoCorpus), k.data)
+	if err != nil {
+		return nil, nil, err
+	}
+	c.Stdin = f.read
+	return c, f, nil
 }
 
-// chooseJobs looks for what is installed: every task whose program is there, and some of them again until there are nine.
-// try runs a task for one round and says how many CPU seconds that took.
-func chooseJobs(try func(demoJob) (cpu float64, err error)) (jobs []demoJob, cpu map[string]float64, err error) {
+// chooseJobs looks for what is installed: every task whose program is there, and some of them again until there are nine. try runs
+// a task for one round.
+func chooseJobs(try func(demoJob) error) ([]demoJob, error) {
 	var found []demoJob
-	cpu = map[string]float64{}
 	for _, k := range demoKinds {
 		for _, bin := range k.bins {
 			path, err := exec.LookPath(bin)
@@ -149,26 +140,25 @@ func chooseJobs(try func(demoJob) (cpu float64, err error)) (jobs []demoJob, cpu
 				continue
 			}
 			j := demoJob{Name: k.name, Kind: k.kind, Task: k.name, Path: path, Rounds: 1}
-			used, err := try(j)
-			if err != nil {
+			if err := try(j); err != nil {
 				continue // some are there and do not work: a shim in a folder that this user may not enter
 			}
+			j.Rounds = 0
 			found = append(found, j)
-			cpu[j.Task] = used
 			break
 		}
 	}
 	if kinds := kindNames(found); len(kinds) < 4 {
-		return nil, nil, fmt.Errorf("the demonstration needs at least four kinds of programs and found %d (%s); install some of gzip, python3, awk, perl, coreutils",
+		return nil, fmt.Errorf("the demonstration needs at least four kinds of programs and found %d (%s); install some of gzip, python3, awk, perl, coreutils",
 			len(kinds), strings.Join(kinds, ", "))
 	}
-	jobs = slices.Clone(found)
+	jobs := slices.Clone(found)
 	for i := 0; len(jobs) < demoPrograms; i++ {
 		j := found[i%len(found)]
 		j.Name = fmt.Sprintf("%s-%d", j.Name, i/len(found)+2)
 		jobs = append(jobs, j)
 	}
-	return jobs, cpu, nil
+	return jobs, nil
 }
 
 func kindNames(jobs []demoJob) []string {
@@ -179,33 +169,4 @@ func kindNames(jobs []demoJob) []string {
 		}
 	}
 	return out
-}
-
-// demoCost is the CPU time that a task uses, in seconds: to start, and for each round.
-type demoCost struct{ start, round float64 }
-
-func (c demoCost) of(rounds int) float64 { return c.start + c.round*float64(rounds) }
-
-// rounds tells how many rounds use target CPU seconds.
-func (c demoCost) rounds(target float64) int { return max(1, int(math.Ceil((target-c.start)/c.round))) }
-
-// measureCost finds the cost of a task from short runs: one of one round, which used u seconds, and others that cpu makes.
-func measureCost(u float64, cpu func(rounds int) (float64, error)) (demoCost, error) {
-	const (
-		enough = 0.3 // CPU seconds by which two runs must differ for the difference to be worth something
-		long   = 1.5 // CPU seconds of a run beside which the time to start is nothing
-	)
-	k0, k, u0 := 0, 1, 0.0
-	for (k0 == 0 || u-u0 < enough) && u < long && k < 1<<20 {
-		more := 1.2 * enough / max(u-u0, 0.001)
-		k0, u0 = k, u
-		k *= min(max(int(more)+1, 2), 50)
-		var err error
-		if u, err = cpu(k); err != nil {
-			return demoCost{}, err
-		}
-	}
-	c := demoCost{round: max((u-u0)/float64(k-k0), 1e-6)}
-	c.start = max(u-c.round*float64(k), 0)
-	return c, nil
 }

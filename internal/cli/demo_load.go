@@ -1,10 +1,12 @@
 package cli
 
 import (
+	"bufio"
 	"bytes"
 	"cmp"
 	"compress/flate"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -13,9 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"sync"
-	"sync/atomic"
 
 	"github.com/spf13/cobra"
 )
@@ -25,27 +25,23 @@ const demoLoadWorkers = 4
 
 func (a *app) demoLoadCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:    "demo-load parse|deflate ROUNDS",
+		Use:    "demo-load parse|deflate",
 		Short:  "Parse or compress Go files in several threads (used by demo)",
 		Hidden: true,
-		Args:   cobra.ExactArgs(2),
+		Args:   cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
-			rounds, err := strconv.Atoi(args[1])
-			if err != nil {
-				return usagef("%q is not a number of rounds", args[1])
-			}
 			work, ok := map[string]func(name string, text []byte) (string, error){"parse": demoParse, "deflate": demoDeflate}[args[0]]
 			if !ok {
 				return usagef("%q is no load: want parse or deflate", args[0])
 			}
-			return a.demoLoad(work, rounds)
+			return a.demoLoad(work)
 		},
 	}
 }
 
-// demoLoad applies work to the files of the tree, read once, eight per round. It prints the lines in the order of the files, whichever
-// thread was first.
-func (a *app) demoLoad(work func(string, []byte) (string, error), rounds int) error {
+// demoLoad applies work to the files of the tree, read once: to the next eight of them for each line of its input. It prints the
+// results in the order of the files, whichever thread was first.
+func (a *app) demoLoad(work func(string, []byte) (string, error)) error {
 	var files []string
 	err := filepath.WalkDir(demoTree, func(path string, d fs.DirEntry, err error) error {
 		if err == nil && d.Type().IsRegular() {
@@ -66,25 +62,39 @@ func (a *app) demoLoad(work func(string, []byte) (string, error), rounds int) er
 			return err
 		}
 	}
-	lines := make([]string, 8*rounds)
-	var next atomic.Int64
-	var failed sync.Once
-	var firstErr error
+	lines := make([]string, 0, 8*len(files))
+	var mu sync.Mutex // guards lines and failed
+	var failed error
+	work1 := func(i int) {
+		line, err := work(files[i%len(files)], texts[i%len(texts)])
+		mu.Lock()
+		defer mu.Unlock()
+		lines[i], failed = line, errors.Join(failed, err)
+	}
 	var wg sync.WaitGroup
+	next := make(chan int)
 	for range demoLoadWorkers {
 		wg.Go(func() {
-			for i := int(next.Add(1)) - 1; i < len(lines); i = int(next.Add(1)) - 1 {
-				line, err := work(files[i%len(files)], texts[i%len(texts)])
-				if lines[i] = line; err != nil {
-					failed.Do(func() { firstErr = err })
-					return
-				}
+			for i := range next {
+				work1(i)
 			}
 		})
 	}
+	in := bufio.NewScanner(a.in)
+	in.Buffer(nil, 2*demoUnit)
+	for n := 0; in.Scan(); {
+		for range 8 {
+			mu.Lock()
+			lines = append(lines, "")
+			mu.Unlock()
+			next <- n
+			n++
+		}
+	}
+	close(next)
 	wg.Wait()
-	if firstErr != nil {
-		return firstErr
+	if err := errors.Join(failed, in.Err()); err != nil {
+		return err
 	}
 	for _, l := range lines {
 		if _, err := fmt.Fprintln(a.out, l); err != nil {

@@ -17,12 +17,10 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// demoCPUSeconds is what each program shall use at least, with what a measurement may be wrong by, and how much each uses to
-// find out how they disturb one another.
+// demoCPUSeconds is what each program shall use at least, and what the clock of its CPU time may be late by.
 const (
-	demoCPUSeconds   = 5.0
-	demoMargin       = 0.5
-	demoCrowdSeconds = 1.2
+	demoCPUSeconds = 5.0
+	demoMargin     = 0.05
 )
 
 // demoEvent is one line that demo-node writes. Bytes of raw output follow an "output" event.
@@ -34,6 +32,7 @@ type demoEvent struct {
 	Exit    int       `json:"exit,omitempty"` // as a shell's $?
 	CPU     float64   `json:"cpu_seconds,omitempty"`
 	Seconds float64   `json:"seconds,omitempty"`
+	Rounds  int       `json:"rounds,omitempty"` // that made it
 	Bytes   int64     `json:"bytes,omitempty"`
 }
 
@@ -64,18 +63,29 @@ func (a *app) demoNodeCommand() *cobra.Command {
 				return err
 			}
 			if plan == "" {
-				return demoChoose(a.out, dir, demoCPUSeconds+demoMargin)
+				return demoChoose(a.out, dir)
 			}
 			return demoNode(a.out, dir, jobs)
 		},
 	}
-	c.Flags().StringVar(&plan, "plan", "", "programs and rounds; without it, choose them")
+	c.Flags().StringVar(&plan, "plan", "", "programs and their rounds; without it, find out which are installed")
 	return c
 }
 
-// demoChoose finds out what is installed and how often each program must read the tree in dir to use cpu seconds.
-func demoChoose(out io.Writer, dir string, cpu float64) error {
-	jobs, err := calibrate(dir, cpu)
+// demoChoose finds out what is installed.
+func demoChoose(out io.Writer, dir string) error {
+	jobs, err := chooseJobs(func(j demoJob) error {
+		c, f, err := j.command(dir)
+		if err != nil {
+			return err
+		}
+		if err := c.Start(); err != nil {
+			f.close()
+			return err
+		}
+		_, err = f.feed(j.Rounds, nil)
+		return errors.Join(err, c.Wait())
+	})
 	if err != nil {
 		return err
 	}
@@ -96,7 +106,7 @@ func demoNode(out io.Writer, dir string, jobs []demoJob) error {
 	var wg sync.WaitGroup
 	errs := make([]error, len(jobs))
 	for i, j := range jobs {
-		c, err := j.command(dir)
+		c, feeder, err := j.command(dir)
 		if err != nil {
 			return err
 		}
@@ -115,6 +125,7 @@ func demoNode(out io.Writer, dir string, jobs []demoJob) error {
 		}
 		wg.Go(func() {
 			defer f.Close()
+			rounds, feedErr := feeder.feed(j.Rounds, usedEnough(c.Process.Pid, demoCPUSeconds+demoMargin))
 			err := c.Wait()
 			var exit *exec.ExitError
 			if err != nil && !errors.As(err, &exit) {
@@ -124,8 +135,11 @@ func demoNode(out io.Writer, dir string, jobs []demoJob) error {
 			if complaint.Len() > 0 {
 				fmt.Fprintf(os.Stderr, "%s: %s\n", j.Name, bytes.TrimSpace(complaint.Bytes()))
 			}
+			if feedErr != nil {
+				fmt.Fprintf(os.Stderr, "%s: %v\n", j.Name, feedErr) // the status and the output tell the rest
+			}
 			errs[i] = say(demoEvent{
-				Event: "done", Name: j.Name, Exit: shellStatus(c.ProcessState), CPU: cpuSeconds(c.ProcessState), Seconds: time.Since(begin).Seconds(),
+				Event: "done", Name: j.Name, Exit: shellStatus(c.ProcessState), CPU: cpuSeconds(c.ProcessState), Rounds: rounds, Seconds: time.Since(begin).Seconds(),
 			})
 		})
 	}
@@ -157,65 +171,6 @@ func sayOutput(enc *json.Encoder, w *bufio.Writer, path, name string) error {
 	}
 	if _, err := io.CopyN(w, f, fi.Size()); err != nil {
 		return fmt.Errorf("read the output of %s: %w", name, err)
-	}
-	return nil
-}
-
-// calibrate chooses the programs, and rounds so that each of them uses about cpu seconds of CPU time when all run at once. One
-// after the other is measured first, then a short run of all together: programs that share caches and cores need more CPU time for
-// the same work.
-func calibrate(dir string, cpu float64) ([]demoJob, error) {
-	run := func(j demoJob) (float64, error) {
-		c, err := j.command(dir)
-		if err != nil {
-			return 0, err
-		}
-		var complaint bytes.Buffer
-		c.Stderr = &complaint
-		if err := c.Run(); err != nil {
-			return 0, fmt.Errorf("try %s: %w: %s", j.Name, err, bytes.TrimSpace(complaint.Bytes()))
-		}
-		return cpuSeconds(c.ProcessState), nil
-	}
-	jobs, first, err := chooseJobs(run)
-	if err != nil {
-		return nil, err
-	}
-	known := map[string]demoCost{} // by task
-	costs := make([]demoCost, len(jobs))
-	for i, j := range jobs {
-		c, ok := known[j.Task]
-		if !ok {
-			c, err = measureCost(first[j.Task], func(rounds int) (float64, error) {
-				j.Rounds = rounds
-				return run(j)
-			})
-			if err != nil {
-				return nil, err
-			}
-			known[j.Task] = c
-		}
-		costs[i] = c
-	}
-	return jobs, crowd(jobs, costs, cpu, run)
-}
-
-// crowd lets the jobs run at once, for a while, and sets their rounds to what cpu seconds take under these circumstances, where
-// each costs more than it does alone.
-func crowd(jobs []demoJob, alone []demoCost, cpu float64, run func(demoJob) (float64, error)) error {
-	var wg sync.WaitGroup
-	errs, used := make([]error, len(jobs)), make([]float64, len(jobs))
-	for i := range jobs {
-		jobs[i].Rounds = alone[i].rounds(demoCrowdSeconds)
-		wg.Go(func() { used[i], errs[i] = run(jobs[i]) })
-	}
-	wg.Wait()
-	if err := errors.Join(errs...); err != nil {
-		return err
-	}
-	for i, c := range alone {
-		more := max(used[i]/c.of(jobs[i].Rounds), 0.5)
-		jobs[i].Rounds = c.rounds(cpu / more)
 	}
 	return nil
 }

@@ -6,11 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -117,73 +118,66 @@ func TestNoTree(t *testing.T) {
 	}
 }
 
-func TestCostsAreMeasured(t *testing.T) {
-	for _, m := range []struct{ start, round float64 }{{0, 0.3}, {0.03, 0.015}, {0.001, 0.0004}, {0.1, 0.11}, {0, 7}, {0.25, 0.01}} {
-		runs, spent := 1, m.start+m.round
-		c, err := measureCost(spent, func(k int) (float64, error) {
-			runs++
-			u := m.start + float64(k)*m.round
-			spent += u
-			return u, nil
-		})
+func TestFeederStopsWhenItIsEnough(t *testing.T) {
+	corpus := filepath.Join(t.TempDir(), demoCorpus)
+	if err := os.WriteFile(corpus, bytes.Repeat([]byte("0123456789\n"), demoUnit/4), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	fed := func(data bool, rounds int, enough func() bool) (int, []byte) {
+		f, err := newDemoFeeder(corpus, data)
 		if err != nil {
 			t.Fatal(err)
 		}
-		used := m.start + float64(c.rounds(5))*m.round
-		if used < 5 || used > 5.2+2*m.round+m.start*10 {
-			t.Errorf("%+v: %d rounds use %.2f s, want 5", m, c.rounds(5), used)
+		r, err := syscall.Dup(int(f.read.Fd()))
+		if err != nil {
+			t.Fatal(err)
 		}
-		if runs > 5 || m.round < 1 && spent > 2 {
-			t.Errorf("%+v: it took %d runs and %.1f s to find out", m, runs, spent)
+		got := make(chan []byte)
+		go func() {
+			in := os.NewFile(uintptr(r), "input")
+			defer in.Close()
+			b, _ := io.ReadAll(in)
+			got <- b
+		}()
+		n, err := f.feed(rounds, enough)
+		if err != nil {
+			t.Error(err)
 		}
+		return n, <-got
 	}
-	if _, err := measureCost(0.1, func(int) (float64, error) { return 0, errors.New("broken") }); err == nil {
-		t.Error("a task that fails has a cost")
-	}
-}
-
-func TestCrowdNeedsMore(t *testing.T) {
-	const inflated = 1.5
-	alone := []demoCost{{0.2, 0.1}, {0, 0.7}, {0.01, 0.002}}
-	jobs := make([]demoJob, len(alone))
-	for i := range jobs {
-		jobs[i].Name = strconv.Itoa(i)
-	}
-	err := crowd(jobs, alone, 5, func(j demoJob) (float64, error) {
-		i, err := strconv.Atoi(j.Name)
-		return inflated * alone[i].of(j.Rounds), err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i, j := range jobs {
-		if used := inflated * alone[i].of(j.Rounds); used < 5 || used > 5+2*inflated*alone[i].round {
-			t.Errorf("%+v: %d rounds use %.2f s, want 5", alone[i], j.Rounds, used)
+	for _, data := range []bool{false, true} {
+		asked := 0
+		n, first := fed(data, 0, func() bool { asked++; return asked > 5 })
+		if n != 5 || len(first) != 5*demoUnit {
+			t.Errorf("data %t: %d rounds, %d bytes, want 5 units", data, n, len(first))
+		}
+		if m, second := fed(data, n, nil); m != n || !bytes.Equal(first, second) {
+			t.Errorf("data %t: the same rounds gave %d with other bytes", data, m)
 		}
 	}
-	if err := crowd(jobs, alone, 5, func(demoJob) (float64, error) { return 0, errors.New("broken") }); err == nil {
-		t.Error("a task that fails was given rounds")
+	if _, err := newDemoFeeder(os.DevNull, true); err == nil {
+		t.Error("an empty corpus was taken")
 	}
 }
 
 func TestJobsAreNineOfFourKinds(t *testing.T) {
 	mosixctlInPath(t)
-	all, cpu, err := chooseJobs(func(demoJob) (float64, error) { return 0.5, nil })
+	all, err := chooseJobs(func(demoJob) error { return nil })
 	if err != nil {
 		t.Skipf("this machine lacks the programs: %v", err)
 	}
-	if len(all) != demoPrograms || cpu[all[0].Task] != 0.5 {
+	if len(all) != demoPrograms || all[0].Rounds != 0 {
 		t.Errorf("%d jobs, want %d", len(all), demoPrograms)
 	}
-	only := func(kinds ...string) func(demoJob) (float64, error) {
-		return func(j demoJob) (float64, error) {
+	only := func(kinds ...string) func(demoJob) error {
+		return func(j demoJob) error {
 			if !slices.Contains(kinds, j.Kind) {
-				return 0, errors.New("does not work")
+				return errors.New("does not work")
 			}
-			return 0, nil
+			return nil
 		}
 	}
-	some, _, err := chooseJobs(only("gzip", "awk", "sha256sum", "go"))
+	some, err := chooseJobs(only("gzip", "awk", "sha256sum", "go"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -194,7 +188,7 @@ func TestJobsAreNineOfFourKinds(t *testing.T) {
 	if len(some) != demoPrograms || len(names) != demoPrograms {
 		t.Errorf("without python and perl: %v, want nine with names of their own", jobNames(some))
 	}
-	if _, _, err := chooseJobs(only("gzip", "awk")); err == nil || !strings.Contains(err.Error(), "found 2 (gzip, awk)") {
+	if _, err := chooseJobs(only("gzip", "awk")); err == nil || !strings.Contains(err.Error(), "found 2 (gzip, awk)") {
 		t.Errorf("two kinds: %v", err)
 	}
 }
@@ -238,7 +232,7 @@ func runNode(t *testing.T, tree []byte, jobs []demoJob) *demoRun {
 // The real programs, on real input, for a short time: two runs must write the same, whatever the order of their threads.
 func TestProgramsWriteTheSameTwice(t *testing.T) {
 	mosixctlInPath(t)
-	jobs, _, err := chooseJobs(func(demoJob) (float64, error) { return 0, nil })
+	jobs, err := chooseJobs(func(demoJob) error { return nil })
 	if err != nil {
 		t.Skipf("this machine lacks the programs: %v", err)
 	}
@@ -429,10 +423,15 @@ func TestDemoLoadIsIndependentOfThreads(t *testing.T) {
 	}
 	t.Chdir(dir)
 	for _, work := range []string{"parse", "deflate"} {
-		_, first, _ := mosixctl("", 0, "demo-load", work, "4")
-		code, second, stderr := mosixctl("", 0, "demo-load", work, "4")
+		run := func() (int, string) {
+			var out, errs bytes.Buffer
+			a := &app{in: strings.NewReader("a\nb\n\nd\n"), out: &out, err: &errs}
+			return a.run([]string{"demo-load", work}), out.String() + errs.String()
+		}
+		_, first := run()
+		code, second := run()
 		if code != 0 || first != second || strings.Count(first, "\n") != 32 {
-			t.Errorf("%s: status %d, equal %t, %d lines, %s", work, code, first == second, strings.Count(first, "\n"), stderr)
+			t.Errorf("%s: status %d, equal %t, %d lines:\n%s", work, code, first == second, strings.Count(first, "\n"), second)
 		}
 	}
 }
