@@ -5,11 +5,16 @@ import (
 	"fmt"
 	"os"
 
+	"mosix/internal/kern"
+	"mosix/internal/mem"
 	"mosix/internal/procfs"
 )
 
-// demoUnit is the size of a unit in bytes: what a pipe holds, so that one is written when the one before has been read.
-const demoUnit = 64 << 10
+// The sizes of units in bytes: what their pipe holds, so that one is written when the one before has been read.
+const (
+	demoUnit = 64 << 10 // of the corpus
+	demoLine = mem.PageSize
+)
 
 // demoFeeder writes units into the standard input of a program.
 type demoFeeder struct {
@@ -28,7 +33,12 @@ func newDemoFeeder(corpus string, data bool) (*demoFeeder, error) {
 			return nil, fmt.Errorf("%s has only %d bytes: less than a unit of work", corpus, len(f.corpus))
 		}
 	}
-	f.read, f.write, err = os.Pipe()
+	if f.read, f.write, err = os.Pipe(); err != nil {
+		return nil, err
+	}
+	if !data {
+		err = kern.SetPipeSize(f.write, demoLine)
+	}
 	return f, err
 }
 
@@ -38,7 +48,7 @@ func (f *demoFeeder) close() {
 	f.write.Close()
 }
 
-var demoAgain = append(bytes.Repeat([]byte{'.'}, demoUnit-1), '\n')
+var demoAgain = append(bytes.Repeat([]byte{'.'}, demoLine-1), '\n')
 
 func (f *demoFeeder) unit(i int) []byte {
 	if f.corpus == nil {

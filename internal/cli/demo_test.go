@@ -148,7 +148,8 @@ func TestFeederStopsWhenItIsEnough(t *testing.T) {
 	for _, data := range []bool{false, true} {
 		asked := 0
 		n, first := fed(data, 0, func() bool { asked++; return asked > 5 })
-		if n != 5 || len(first) != 5*demoUnit {
+		unit := map[bool]int{true: demoUnit, false: demoLine}[data]
+		if n != 5 || len(first) != 5*unit {
 			t.Errorf("data %t: %d rounds, %d bytes, want 5 units", data, n, len(first))
 		}
 		if m, second := fed(data, n, nil); m != n || !bytes.Equal(first, second) {

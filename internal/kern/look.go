@@ -2,6 +2,7 @@ package kern
 
 import (
 	"fmt"
+	"os"
 
 	"golang.org/x/sys/unix"
 )
@@ -44,4 +45,12 @@ func SameMemory(a, b int) (bool, error) {
 		return false, wrap("kcmp", b, e)
 	}
 	return r == 0, nil
+}
+
+// SetPipeSize makes the pipe behind f hold size bytes, rounded up to pages.
+func SetPipeSize(f *os.File, size int) error {
+	if _, err := unix.FcntlInt(f.Fd(), unix.F_SETPIPE_SZ, size); err != nil {
+		return fmt.Errorf("make a pipe of %d bytes: %w", size, err)
+	}
+	return nil
 }
