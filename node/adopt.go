@@ -6,6 +6,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"mosix/homeproxy/guest"
@@ -252,22 +253,18 @@ func (n *Node) adoptShadow(f found) error {
 	return nil
 }
 
-// adoptGuest takes charge of a guest by its keeper.
+// adoptGuest takes charge of the guests of a keeper.
 func (n *Node) adoptGuest(k found, guests []found) error {
-	h := k.g.Header()
-	kp := k.g.Keeper()
-	p := id.Process{Home: id.Node(region.String(h.Home[:])), PID: id.HomePID(h.PID), Start: h.Start}
-	if kp.Guest == 0 || p.Home == "" {
-		return kern.Kill(k.pid, 9) // it was never put to work
-	}
-	var body *found
-	for i := range guests {
-		if st, err := procfs.Default.Stat(guests[i].pid); err == nil && st.PPID == k.pid {
-			body = &guests[i]
+	h, kp := k.g.Header(), k.g.Keeper()
+	home := id.Node(region.String(h.Home[:]))
+	members := map[id.HomePID]int{} // that live, by their numbers at home
+	for i := range int(min(kp.Count, stub.MaxMembers)) {
+		if m := k.g.Member(i); m.PID != 0 && atomic.LoadUint32(&m.Ended) == 0 {
+			members[id.HomePID(m.PID)] = i
 		}
 	}
-	if body == nil {
-		return kern.Kill(k.pid, 9)
+	if len(members) == 0 || home == "" {
+		return kern.Kill(k.pid, 9) // it was never put to work, or all has ended
 	}
 	pidfd, err := kern.PidfdOpen(k.pid)
 	if err != nil {
@@ -278,14 +275,44 @@ func (n *Node) adoptGuest(k found, guests []found) error {
 	if err != nil {
 		return err
 	}
-	var cgroups []string
+	den := &guest.Den{Keeper: k.g, KeeperID: k.pid, Listener: listener, Log: n.log}
 	for _, d := range n.conf.Cgroup {
-		cgroups = append(cgroups, thaw.CgroupOf(d, p, k.pid))
+		den.Cgroups = append(den.Cgroups, thaw.CgroupOf(d, id.Process{Home: home, PID: id.HomePID(h.PID)}, k.pid))
 	}
+	taken := 0
+	for _, body := range guests {
+		st, err := procfs.Default.Stat(body.pid)
+		if err != nil || st.PPID != k.pid {
+			continue
+		}
+		tids, err := thaw.HostTIDs(body.pid)
+		if err != nil {
+			continue // it has ended
+		}
+		for pid, host := range tids {
+			if i, ok := members[pid]; ok && host == body.pid {
+				m := k.g.Member(i)
+				p := id.Process{Home: home, PID: pid, Start: m.Start}
+				if err := n.adoptMember(den, i, p, id.Epoch(m.Epoch), body); err != nil {
+					n.log.Error("a guest that an earlier agent left could not be taken up", "process", p, "err", err)
+					continue
+				}
+				taken++
+			}
+		}
+	}
+	if taken == 0 {
+		return kern.Kill(k.pid, 9)
+	}
+	return nil
+}
+
+// adoptMember takes charge of one guest.
+func (n *Node) adoptMember(den *guest.Den, entry int, p id.Process, e id.Epoch, body found) error {
 	cmd, _ := procfs.Default.Cmdline(body.pid)
 	t := &tenant{n: n, uid: 0, command: strings.Join(cmd, " "), done: make(chan struct{}), held: make(chan struct{}, 1)}
-	g, err := guest.New(guest.Options{Process: p, Epoch: id.Epoch(h.Epoch), PID: body.pid, Keeper: k.g, KeeperID: k.pid, Region: body.g,
-		Listener: listener, Cgroups: cgroups, Clocks: thaw.Clocks{Mono: monoOffset(body.pid), Real: body.g.Header().RealOffset}, Link: t, Log: n.log, Code: n.code})
+	g, err := guest.New(guest.Options{Process: p, Epoch: e, PID: body.pid, Den: den, Entry: entry, Region: body.g,
+		Clocks: thaw.Clocks{Mono: monoOffset(body.pid), Real: body.g.Header().RealOffset}, Link: t, Log: n.log, Code: n.code})
 	if err != nil {
 		return err
 	}
@@ -295,7 +322,7 @@ func (n *Node) adoptGuest(k found, guests []found) error {
 	}
 	t.take(g)
 	g.Begin()
-	n.log.Info("took up a guest", "process", p, "epoch", h.Epoch, "pid", body.pid)
+	n.log.Info("took up a guest", "process", p, "epoch", e, "pid", body.pid)
 	return nil
 }
 

@@ -48,7 +48,7 @@ func (n *Node) Processes(_ context.Context, asker control.Asker, all bool) ([]co
 		rows = append(rows, r)
 	}
 	for _, t := range n.guests {
-		guests[t.g.PID], guests[t.g.KeeperID] = true, true
+		guests[t.g.PID], guests[t.g.Den.KeeperID] = true, true
 		out = append(out, control.Process{UID: control.NoOwner, Process: api.Process{PID: t.g.Process.PID, Home: t.g.Process.Home, Where: n.name,
 			User: "-", Command: t.command, State: api.ProcessAway, CPUSeconds: t.cpu().Seconds(), RSSBytes: rss(t.g.PID), Threads: len(t.g.Threads()),
 			Moves: int(t.g.Epoch), Epoch: t.g.Epoch}})

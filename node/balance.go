@@ -64,7 +64,7 @@ func (n *Node) isKeeper(pid int) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, t := range n.guests {
-		if t.g.KeeperID == pid {
+		if t.g.Den.KeeperID == pid {
 			return true
 		}
 	}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"mosix/homeproxy"
@@ -85,9 +84,9 @@ func (n *Node) receive(from id.Node, s *ferry.Stream, offer ferry.Offer) {
 // newTenant takes charge of a guest that is about to run.
 func (n *Node) newTenant(a *ferry.Arrived) *tenant {
 	t := &tenant{n: n, uid: a.Offer.UID, command: a.Offer.Command, before: time.Duration(a.Offer.CPUTime), came: time.Now(), done: make(chan struct{}), held: make(chan struct{}, 1)}
-	g, err := guest.New(guest.Options{Process: a.Offer.Process, Epoch: a.Offer.Epoch, PID: a.PID, Keeper: a.Guest.Region(), KeeperID: a.Guest.KeeperPID(),
-		Region: a.Guest.P.Region, Listener: a.Guest.Listener, Uffd: a.Guest.Uffd, Kept: a.Kept, Cgroups: a.Guest.Cgroups, Clocks: a.Guest.Plan.Clocks,
-		Restarts: a.Restarts, Link: t, Log: n.log, Code: n.code})
+	den := &guest.Den{Keeper: a.Guest.Region(), KeeperID: a.Guest.KeeperPID(), Listener: a.Guest.Listener, Cgroups: a.Guest.Cgroups, Log: n.log}
+	g, err := guest.New(guest.Options{Process: a.Offer.Process, Epoch: a.Offer.Epoch, PID: a.PID, Den: den, Region: a.Guest.P.Region, Uffd: a.Guest.Uffd,
+		Kept: a.Kept, Clocks: a.Guest.Plan.Clocks, Restarts: a.Restarts, Link: t, Log: n.log, Code: n.code})
 	if err != nil {
 		n.log.Error("a guest cannot be served", "process", a.Offer.Process, "err", err)
 		a.Guest.Discard()
@@ -196,7 +195,7 @@ func (t *tenant) attach() error {
 		t.mu.Unlock()
 		return errors.New("the guest has set out for home meanwhile, or its lease is over")
 	}
-	atomic.StoreUint64(&t.g.Keeper.Keeper().Deadline, at+lease)
+	t.g.SetDeadline(at + lease)
 	err = t.askLease(s) // the first frame: home knows that the guest has its lease, before the first call comes
 	t.conn = s
 	t.mu.Unlock()
@@ -313,7 +312,7 @@ func (t *tenant) renew(s *ferry.Stream, stop chan struct{}) {
 func (t *tenant) askLease(s *ferry.Stream) error {
 	w := &pack.Writer{}
 	w.U64(uint64(kern.Now(kern.ClockBoottime)))
-	w.U64(atomic.LoadUint64(&t.g.Keeper.Keeper().Deadline))
+	w.U64(t.g.Deadline())
 	return s.Send(wire.Lease, t.g.Epoch, w.B)
 }
 
@@ -348,9 +347,8 @@ func (t *tenant) handle(f wire.Frame) error {
 		at, d := r.U64(), r.U64()
 		t.mu.Lock()
 		if !t.doomed && !t.paused { // asking the guest here would wait for one that waits to send
-			k := t.g.Keeper.Keeper()
-			short := atomic.LoadUint64(&k.Deadline) <= at+uint64(t.n.env.MoveLease)
-			atomic.StoreUint64(&k.Deadline, at+d)
+			short := t.g.Deadline() <= at+uint64(t.n.env.MoveLease)
+			t.g.SetDeadline(at + d)
 			if s := t.conn; short && s != nil {
 				go func() { _ = t.askLease(s) }() // home gives its copy up when it knows
 			}

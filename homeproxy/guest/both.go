@@ -70,6 +70,9 @@ func (g *Guest) exitThread(c *call, args [6]uint64) {
 	g.link.Call(c.tid, c.seq, c.req, false)
 	delete(g.tids, c.tid)
 	delete(g.back, c.host)
+	delete(g.seqs, c.tid)
+	g.Den.dropTask(c.host, g)
+	g.Den.tearOut(c.tid)
 	g.proceed(c.id)
 }
 

@@ -42,14 +42,13 @@ type Guest struct {
 	Process  id.Process
 	Epoch    id.Epoch
 	PID      int // here
-	Keeper   *region.Region
-	KeeperID int
+	Den      *Den
 	Region   *region.Region // of the guest itself
-	Listener *os.File
-	Uffd     *os.File // notes writes to what the shadow keeps; nil when lost
+	Uffd     *os.File       // notes writes to what the shadow keeps; nil when lost
 	Kept     []mem.Range
-	Cgroups  []string
 	Clocks   thaw.Clocks
+
+	entry int // in the keeper's table
 
 	link Link
 	log  *slog.Logger
@@ -71,6 +70,7 @@ type Guest struct {
 	homeward bool                  // home was asked for
 	halted   bool                  // stopped, because the shadow was
 	ended    bool
+	last     bool // of the den
 	hands    sync.Mutex // one injection at a time
 	done     chan struct{}
 	wg       sync.WaitGroup
@@ -107,13 +107,11 @@ type Options struct {
 	Process  id.Process
 	Epoch    id.Epoch
 	PID      int
-	Keeper   *region.Region
-	KeeperID int
+	Den      *Den
+	Entry    int // in the keeper's table
 	Region   *region.Region
-	Listener *os.File
 	Uffd     *os.File
 	Kept     []mem.Range
-	Cgroups  []string
 	Clocks   thaw.Clocks
 	Restarts map[id.HomePID]uint32
 	Link     Link
@@ -127,8 +125,8 @@ func New(o Options) (*Guest, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &Guest{Process: o.Process, Epoch: o.Epoch, PID: o.PID, Keeper: o.Keeper, KeeperID: o.KeeperID, Region: o.Region, Listener: o.Listener,
-		Uffd: o.Uffd, Kept: o.Kept, Cgroups: o.Cgroups, Clocks: o.Clocks, link: o.Link, log: o.Log, code: o.Code,
+	g := &Guest{Process: o.Process, Epoch: o.Epoch, PID: o.PID, Den: o.Den, entry: o.Entry, Region: o.Region,
+		Uffd: o.Uffd, Kept: o.Kept, Clocks: o.Clocks, link: o.Link, log: o.Log, code: o.Code,
 		tids: tids, back: map[int]id.HomePID{}, calls: map[id.HomePID]*call{}, seqs: map[id.HomePID]id.Seq{}, restarts: o.Restarts,
 		inject: map[int]bool{}, stopping: map[int]bool{}, done: make(chan struct{})}
 	if g.restarts == nil {
@@ -137,8 +135,11 @@ func New(o Options) (*Guest, error) {
 	for h, n := range tids {
 		g.back[n] = h
 	}
+	g.Den.enter(g)
 	return g, nil
 }
+
+func (g *Guest) member() *stub.Member { return g.Den.Keeper.Member(g.entry) }
 
 // ReadMemory and WriteMemory are the guest's memory, by its own rights: what it could not read or write itself fails.
 func (g *Guest) ReadMemory(a mem.Addr, b []byte) (int, error) {
@@ -152,8 +153,8 @@ func (g *Guest) WriteMemory(a mem.Addr, b []byte) (int, error) {
 
 // Serve takes the guest's calls until it ends or Stop is called.
 func (g *Guest) Serve() {
-	g.wg.Add(2)
-	go g.receive()
+	g.Den.serve()
+	g.wg.Add(1)
 	go g.await()
 }
 
@@ -166,8 +167,11 @@ func (g *Guest) Stop() {
 		close(g.done)
 	}
 	g.mu.Unlock()
-	kern.FutexWake(&g.Keeper.Keeper().Doorbell, 1<<30)
+	g.Den.ring()
 	g.wg.Wait()
+	if g.Den.leave(g) {
+		g.last = true
+	}
 }
 
 func (g *Guest) stopped() bool {
@@ -179,54 +183,39 @@ func (g *Guest) stopped() bool {
 	}
 }
 
-// receive is the loop that takes notifications.
-func (g *Guest) receive() {
-	defer g.wg.Done()
-	var m meter
-	for !g.stopped() {
-		in, hup := kern.PollIn(g.Listener, 200*time.Millisecond)
-		if hup && !in {
-			return
-		}
-		if !in {
-			continue
-		}
-		n, err := kern.NotifRecv(g.Listener)
-		if err != nil {
-			continue // ENOENT: the caller died between the two
-		}
-		g.handle(n)
-		if wait := m.took(time.Now()); wait > 0 {
-			time.Sleep(wait)
-		}
-	}
-}
-
 // await looks for the guest's end, which the keeper reports.
 func (g *Guest) await() {
 	defer g.wg.Done()
-	k := g.Keeper.Keeper()
+	k, m := g.Den.Keeper.Keeper(), g.member()
 	for !g.stopped() {
 		bell := atomic.LoadUint32(&k.Doorbell)
-		if atomic.LoadUint32(&k.Ended) != 0 {
-			g.end(int(k.GStatus))
-			return
-		}
-		if err := kern.Kill(g.KeeperID, 0); kern.IsGone(err) {
-			if g.Expires() <= 0 {
-				g.link.Expired()
-			} else {
-				g.end(abi.SIGKILL)
+		ended, status := atomic.LoadUint32(&m.Ended) != 0, int(m.Status)
+		if !ended {
+			if err := kern.Kill(g.Den.KeeperID, 0); kern.IsGone(err) {
+				ended, status = true, abi.SIGKILL
 			}
+		}
+		switch {
+		case ended && status == abi.SIGKILL && g.Expires() <= 0:
+			g.link.Expired()
+			return
+		case ended:
+			g.end(status)
 			return
 		}
 		kern.FutexWait(&k.Doorbell, bell, 200*time.Millisecond)
 	}
 }
 
+// Deadline is the end of the guest's lease, on CLOCK_BOOTTIME in nanoseconds.
+func (g *Guest) Deadline() uint64 { return atomic.LoadUint64(&g.member().Deadline) }
+
+// SetDeadline changes it.
+func (g *Guest) SetDeadline(end uint64) { g.Den.lease(g, end) }
+
 // Expires is how long the guest's lease still lasts.
 func (g *Guest) Expires() time.Duration {
-	return time.Duration(int64(atomic.LoadUint64(&g.Keeper.Keeper().Deadline)) - kern.Now(kern.ClockBoottime))
+	return time.Duration(int64(g.Deadline()) - kern.Now(kern.ClockBoottime))
 }
 
 func (g *Guest) end(status int) {
@@ -241,13 +230,13 @@ func (g *Guest) end(status int) {
 }
 
 func (g *Guest) send(id uint64, ret int64) {
-	if err := kern.NotifSend(g.Listener, id, ret, false); err != nil && !errors.Is(err, kern.ENOENT) {
+	if err := kern.NotifSend(g.Den.Listener, id, ret, false); err != nil && !errors.Is(err, kern.ENOENT) {
 		g.log.Warn("cannot answer a guest's call", "process", g.Process, "err", err)
 	}
 }
 
 func (g *Guest) proceed(id uint64) {
-	if err := kern.NotifSend(g.Listener, id, 0, true); err != nil && !errors.Is(err, kern.ENOENT) {
+	if err := kern.NotifSend(g.Den.Listener, id, 0, true); err != nil && !errors.Is(err, kern.ENOENT) {
 		g.log.Warn("cannot let a guest's call go on", "process", g.Process, "err", err)
 	}
 }
@@ -562,27 +551,33 @@ func (g *Guest) halt(yes bool) {
 	}
 }
 
-// Kill ends the guest and its keeper at once.
+// Kill ends the guest at once, and its keeper if it has no other.
 func (g *Guest) Kill() {
 	g.mu.Lock()
 	g.ended = true
 	g.mu.Unlock()
-	if err := kern.Kill(g.KeeperID, abi.SIGKILL); err != nil && !kern.IsGone(err) {
+	who := g.PID
+	if g.Den.alone(g) {
+		who = g.Den.KeeperID
+	} else if atomic.LoadUint32(&g.member().Ended) != 0 {
+		return
+	}
+	if err := kern.Kill(who, abi.SIGKILL); err != nil && !kern.IsGone(err) {
 		g.log.Warn("cannot end a guest", "process", g.Process, "err", err)
 	}
 }
 
 // Close frees what this agent has of the guest, after Stop.
 func (g *Guest) Close() {
-	g.Listener.Close()
 	if g.Uffd != nil {
 		g.Uffd.Close()
 	}
-	g.Keeper.Close()
 	if g.Region != nil {
 		g.Region.Close()
 	}
-	thaw.RemoveCgroups(g.Cgroups)
+	if g.last {
+		g.Den.close()
+	}
 }
 
 var le = binary.LittleEndian

@@ -22,12 +22,10 @@ const (
 
 // note writes down a call in flight.
 func (g *Guest) note(c *call) {
-	i := g.noteOf(c.tid)
-	if i < 0 {
+	b := g.Den.noteOf(c.tid)
+	if b == nil {
 		return
 	}
-	b := g.Keeper.B[stub.RecordOff+i*noteSize:]
-	le.PutUint32(b, uint32(c.tid))
 	var restart uint32
 	if c.restart {
 		restart = c.nr
@@ -40,37 +38,80 @@ func (g *Guest) note(c *call) {
 
 // noteTaken writes down that notification nid of a thread was taken and is not decided yet: the kernel tells of it only once.
 func (g *Guest) noteTaken(tid id.HomePID, nid uint64) {
-	i := g.noteOf(tid)
-	if i < 0 {
+	b := g.Den.noteOf(tid)
+	if b == nil {
 		return
 	}
-	b := g.Keeper.B[stub.RecordOff+i*noteSize:]
 	le.PutUint64(b[8:], uint64(g.seqs[tid]))
 	le.PutUint32(b[24:], undecided)
 	le.PutUint64(b[16:], nid)
-	le.PutUint32(b, uint32(tid))
 }
 
 // noteBlock writes down which call the restart block of a thread at home continues.
 func (g *Guest) noteBlock(tid id.HomePID, nr uint32) {
-	if i := g.noteOf(tid); i >= 0 {
-		b := g.Keeper.B[stub.RecordOff+i*noteSize:]
+	if b := g.Den.noteOf(tid); b != nil {
 		le.PutUint32(b[28:], nr)
 	}
 }
 
-// undecided marks an entry whose notification was taken, and nothing sent for it.
-const undecided = 1
+const (
+	undecided = 1          // marks an entry whose notification was taken, and nothing sent for it
+	tornOut   = ^uint32(0) // in place of a thread's number: it has ended, and its entry is free
+)
 
-// noteOf finds the entry of a thread, or a free one.
-func (g *Guest) noteOf(tid id.HomePID) int {
+// noteOf finds the entry of a thread, or makes one; nil when the notebook is full.
+func (d *Den) noteOf(tid id.HomePID) []byte {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.notes == nil {
+		d.readNotes()
+	}
+	i, ok := d.notes[tid]
+	if !ok {
+		if i = len(d.notes) + len(d.free); len(d.free) > 0 {
+			i = d.free[len(d.free)-1]
+			d.free = d.free[:len(d.free)-1]
+		}
+		if i >= maxNotes {
+			return nil
+		}
+		d.notes[tid] = i
+		b := d.entry(i)
+		clear(b[4:])
+		le.PutUint32(b, uint32(tid))
+	}
+	return d.entry(i)
+}
+
+// tearOut frees the entry of a thread that has ended.
+func (d *Den) tearOut(tid id.HomePID) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if i, ok := d.notes[tid]; ok {
+		le.PutUint32(d.entry(i), tornOut)
+		delete(d.notes, tid)
+		d.free = append(d.free, i)
+	}
+}
+
+func (d *Den) entry(i int) []byte {
+	at := stub.RecordOff + i*noteSize
+	return d.Keeper.B[at : at+noteSize]
+}
+
+// readNotes finds out what an earlier agent has written.
+func (d *Den) readNotes() {
+	d.notes, d.free = map[id.HomePID]int{}, nil
 	for i := range maxNotes {
-		b := g.Keeper.B[stub.RecordOff+i*noteSize:]
-		if t := id.HomePID(le.Uint32(b)); t == tid || t == 0 {
-			return i
+		switch tid := le.Uint32(d.entry(i)); tid {
+		case 0:
+			return
+		case tornOut:
+			d.free = append(d.free, i)
+		default:
+			d.notes[id.HomePID(tid)] = i
 		}
 	}
-	return -1
 }
 
 // Adopt takes up the calls that an earlier agent left unanswered. The guest's threads still wait in them; what they asked stands
@@ -78,19 +119,17 @@ func (g *Guest) noteOf(tid id.HomePID) int {
 func (g *Guest) Adopt() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for i := range maxNotes {
-		b := g.Keeper.B[stub.RecordOff+i*noteSize:]
-		tid := id.HomePID(le.Uint32(b))
-		if tid == 0 {
-			break
+	for tid, host := range g.tids {
+		b := g.Den.noteOf(tid)
+		if b == nil {
+			continue
 		}
 		seq, nid, restart := id.Seq(le.Uint64(b[8:])), le.Uint64(b[16:]), le.Uint32(b[4:])
 		g.seqs[tid] = seq
 		if nr := le.Uint32(b[28:]); nr != 0 {
 			g.restarts[tid] = nr
 		}
-		host, alive := g.tids[tid]
-		if !alive || !kern.NotifValid(g.Listener, nid) {
+		if nid == 0 || !kern.NotifValid(g.Den.Listener, nid) {
 			continue
 		}
 		nr, args, err := blockedIn(g.PID, host)

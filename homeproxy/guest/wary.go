@@ -36,7 +36,7 @@ func (g *Guest) watched(host int) (done func()) {
 // end as of any other.
 func (g *Guest) Spoiled(cause error) {
 	g.log.Error("a guest has tampered with the page that it shares with this agent: it is ended", "process", g.Process, "err", cause)
-	if err := kern.Kill(g.KeeperID, abi.SIGKILL); err != nil && !kern.IsGone(err) {
+	if err := kern.Kill(g.Den.KeeperID, abi.SIGKILL); err != nil && !kern.IsGone(err) {
 		g.log.Warn("cannot end a guest", "process", g.Process, "err", err)
 	}
 }

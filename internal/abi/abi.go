@@ -196,6 +196,10 @@ const (
 	SysGetitimer       = 36
 	SysSetitimer       = 38
 	SysGetpid          = 39
+	SysClone           = 56
+	SysFork            = 57
+	SysVfork           = 58
+	SysExecve          = 59
 	SysExit            = 60
 	SysWait4           = 61
 	SysKill            = 62
@@ -224,6 +228,7 @@ const (
 	SysUnshare         = 272
 	SysSetRobustList   = 273
 	SysGetRobustList   = 274
+	SysOpenat          = 257
 	SysEpollPwait      = 281
 	SysRtTgsigqueue    = 297
 	SysPrlimit         = 302
@@ -253,11 +258,20 @@ const (
 
 // Flags of clone.
 const (
-	CloneVM      = 0x100
-	CloneFS      = 0x200
-	CloneFiles   = 0x400
-	CloneSighand = 0x800
-	CloneThread  = 0x10000
-	CloneSysvsem = 0x40000
-	CloneNewTime = 0x80
+	CloneVM           = 0x100
+	CloneFS           = 0x200
+	CloneFiles        = 0x400
+	CloneSighand      = 0x800
+	CloneVfork        = 0x4000
+	CloneParent       = 0x8000
+	CloneThread       = 0x10000
+	CloneSysvsem      = 0x40000
+	CloneSetTLS       = 0x80000
+	CloneParentSetTID = 0x100000
+	CloneChildClrTID  = 0x200000
+	CloneDetached     = 0x400000
+	CloneChildSetTID  = 0x1000000
+	CloneIO           = 0x80000000
+	CloneExitSignal   = 0xff // the part of the flags that is a signal
+	CloneNewTime      = 0x80
 )

@@ -142,7 +142,8 @@ func TestTwoKeepersAreApart(t *testing.T) {
 type work struct {
 	proc  *os.Process
 	k     *stub.Keeper
-	guest int // its only child, as this machine numbers it
+	m     *stub.Member // the child's entry
+	guest int          // its only child, as this machine numbers it
 }
 
 const guestTID = 4711 // as the child is numbered in the keeper's namespace
@@ -201,7 +202,9 @@ func employ(t *testing.T, lease time.Duration, child func(*abi.Regs, *stub.Code)
 		}
 		w.k = r.Keeper()
 		*w.k = stub.Keeper{Deadline: uint64(kern.Now(kern.ClockBoottime) + int64(lease)), Set: abi.SigBit(abi.SIGCHLD),
-			Timeout: [2]uint64{0, 20e6}, Guest: guestTID}
+			Timeout: [2]uint64{0, 20e6}, Count: 1}
+		w.m = r.Member(0)
+		*w.m = stub.Member{PID: guestTID, Deadline: ^uint64(0)} // so that it ends with the keeper, unless a test says otherwise
 		l.Regs.RIP, l.Regs.R15, l.Regs.OrigRAX = uint64(r.At(code.At.Keeper)), uint64(r.Addr(stub.KeeperOff)), abi.NoCall
 		l.Mask = abi.SigBit(abi.SIGCHLD)
 		// The keeper first, as when a guest begins to run: while it is traced signals reach it that nobody else could send it.
@@ -295,6 +298,40 @@ func TestLeaseIsRenewed(t *testing.T) {
 	gone(t, w.guest)
 }
 
+// TestLeaseOfOneMember: a guest ends with its own lease, and the keeper, which may have others, does not.
+func TestLeaseOfOneMember(t *testing.T) {
+	w := employ(t, time.Hour, nil)
+	atomic.StoreUint64(&w.m.Deadline, uint64(kern.Now(kern.ClockBoottime)))
+	if st := w.ended(t); st != abi.SIGKILL {
+		t.Errorf("its status is %#x, want a death by signal 9", st)
+	}
+	gone(t, w.guest)
+	if !alive(w.proc.Pid) {
+		t.Error("the keeper ended with one of its guests")
+	}
+}
+
+// TestKeeperGivesOutNumbers: what the agent asks for is written, once, whatever the keeper is at.
+func TestKeeperGivesOutNumbers(t *testing.T) {
+	w := employ(t, time.Hour, nil)
+	w.k.LastPID = ^uint32(0) // no such descriptor: the answer is an error, and not silence
+	for i := range uint32(20) {
+		w.k.TextLen = uint32(copy(w.k.Text[:], "4711"))
+		atomic.AddUint32(&w.k.Ask, 1)
+		if err := kern.Kill(w.proc.Pid, abi.SIGCHLD); err != nil {
+			t.Fatal(err)
+		}
+		for end := time.Now().Add(5 * time.Second); atomic.LoadUint32(&w.k.Answer) != i+1; time.Sleep(time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("question %d has no answer", i+1)
+			}
+		}
+		if w.k.Asked != -int64(kern.EBADF) {
+			t.Fatalf("question %d: %d", i+1, w.k.Asked)
+		}
+	}
+}
+
 // TestLeaseThatIsOver: a keeper that comes late, as after a suspend, looks at the lease before anything else.
 func TestLeaseThatIsOver(t *testing.T) {
 	w := employ(t, -time.Second, nil)
@@ -307,16 +344,16 @@ func TestLeaseThatIsOver(t *testing.T) {
 // ended waits until the keeper has reaped the guest.
 func (w work) ended(t *testing.T) uint32 {
 	t.Helper()
-	for end := time.Now().Add(5 * time.Second); atomic.LoadUint32(&w.k.Ended) == 0; {
+	for end := time.Now().Add(5 * time.Second); atomic.LoadUint32(&w.m.Ended) == 0; {
 		if time.Now().After(end) {
 			t.Fatal("the keeper does not reap its guest")
 		}
 		bell := atomic.LoadUint32(&w.k.Doorbell)
-		if atomic.LoadUint32(&w.k.Ended) == 0 {
+		if atomic.LoadUint32(&w.m.Ended) == 0 {
 			kern.FutexWait(&w.k.Doorbell, bell, 100*time.Millisecond)
 		}
 	}
-	return w.k.GStatus
+	return w.m.Status
 }
 
 // TestTheGuestsEnd: the keeper reaps the guest, keeps its status for whoever asks, and lives on until the lease is over.

@@ -22,6 +22,7 @@ const (
 	EINVAL = syscall.EINVAL
 	ENOENT = syscall.ENOENT
 	ENOSYS = syscall.ENOSYS
+	EBADF  = syscall.EBADF
 	EBUSY  = syscall.EBUSY
 	ECHILD = syscall.ECHILD
 )

@@ -97,6 +97,12 @@ func (r *Region) Keeper() *stub.Keeper {
 	return (*stub.Keeper)(unsafe.Pointer(&r.B[stub.KeeperOff : stub.KeeperOff+unsafe.Sizeof(stub.Keeper{})][0]))
 }
 
+// Member is entry i of the keeper's table, live.
+func (r *Region) Member(i int) *stub.Member {
+	off := stub.MembersOff + i*stub.MemberSize
+	return (*stub.Member)(unsafe.Pointer(&r.B[off : off+stub.MemberSize][0]))
+}
+
 // Slot is slot i, live.
 func (r *Region) Slot(i int) *stub.Slot {
 	off := stub.SlotOff(i)

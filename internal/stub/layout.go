@@ -22,7 +22,8 @@ import "mosix/internal/mem"
 // History:
 //
 //	1  2026-11  first
-const Version = 1
+//	2  2026-11  a slot's call may make a thread or a process (SlotClone); a keeper has several members and gives out numbers
+const Version = 2
 
 // Offsets and sizes of the region's parts, in bytes.
 const (
@@ -113,6 +114,7 @@ type Slot struct {
 	Nest   uint32 // what the agent keeps about the call in flight
 	OutLen uint32
 
+	Child   uint64 // with SlotClone: address of the slot in which the new thread, or the new process, waits
 	Saved   int64  // the result of call Seq, while the agent makes a call of its own in this slot
 	IsSaved uint32 // 1 then
 	_       uint32
@@ -128,6 +130,7 @@ const (
 // Flags of a slot, and how a signal cut its call.
 const (
 	SlotMask  = 1 // set Mask around the call
+	SlotClone = 2 // the call is clone: whom it makes goes to Child
 	CutBefore = 1 // the call had not begun, or would have been restarted: nothing happened; Ret says which
 	CutAfter  = 2 // the kernel said EINTR
 )
@@ -147,21 +150,46 @@ type Call struct {
 	Ret  int64
 }
 
-// Keeper is at HeaderOff of a keeper's region, after the Header's size rounded up to KeeperOff.
+// Keeper is at KeeperOff of a keeper's region.
 type Keeper struct {
-	Deadline uint64 // CLOCK_BOOTTIME, ns: the guest ends here
+	Deadline uint64 // CLOCK_BOOTTIME, ns: all guests end here, and the keeper
 	Now      [2]uint64
 	Set      uint64 // signals it waits for: SIGCHLD
 	Timeout  [2]uint64
-	Guest    uint32 // the guest's number in its namespace
 	Status   uint32 // of the last child that was reaped
-	Ended    uint32 // 1 when the guest was reaped; GuestStatus is its wait status
-	GStatus  uint32
-	Doorbell uint32
-	_        uint32
-	Listener uint32 // descriptor numbers in the keeper
-	Memfd    uint32
+	Count    uint32 // entries of the table of members that have ever been used
+	Doorbell uint32 // bumped and woken when a member has ended and when Ask was answered
+	Listener uint32 // descriptor numbers in the keeper: of the filter,
+	LastPID  uint32 // and of the file that says which number the next process or thread gets
+	Ask      uint32 // the agent wants Text written there, then sends SIGCHLD; the keeper answers with Answer = Ask
+	Answer   uint32
+	TextLen  uint32
+	Asked    int64 // what the write returned
+	Text     [16]byte
 }
+
+// Member is one guest of a keeper: an entry of the table at MembersOff of its region. The agent fills it before the guest runs.
+type Member struct {
+	PID      uint32 // in the keeper's namespace; 0: free
+	Status   uint32 // when it has ended: its wait status
+	Ended    uint32 // 1 when it was reaped
+	_        uint32
+	Deadline uint64 // CLOCK_BOOTTIME, ns: it is killed here
+	Start    uint64 // of the process, as id.Process
+	Epoch    uint64
+	Base     uint64 // where its region is
+	Shares   uint32 // the number of the member with which it shares memory until it executes a program or ends; 0: none
+	_        uint32
+	_        uint64
+}
+
+// The table of members takes the place that the ring has in a shadow's region.
+const (
+	MembersOff  = RingOff
+	MaxMembers  = (TableOff - RingOff) / MemberSize
+	MemberSize  = 1 << MemberShift
+	MemberShift = 6
+)
 
 // KeeperOff is where Keeper lies in a keeper's region.
 const KeeperOff = HeaderOff + 0x1000

@@ -4,7 +4,9 @@
 // MARK(n) is an eight-byte no-op that carries n: labels are found by it in the copied code.
 #define MARK(n) BYTE $0x0F; BYTE $0x1F; BYTE $0x84; BYTE $0x00; LONG $(0x4D530000+n)
 
+#define SYS_pwrite64 18
 #define SYS_wait4 61
+#define SYS_kill 62
 #define SYS_futex 202
 #define SYS_clock_gettime 228
 #define SYS_exit_group 231
@@ -13,6 +15,7 @@
 #define SYS_rt_sigtimedwait 128
 #define SYS_pause 34
 #define SIGTRAP 5
+#define SIGKILL 9
 #define SI_KERNEL 0x80
 #define FUTEX_WAIT 0
 #define FUTEX_WAKE 1
@@ -62,6 +65,7 @@ batchend:
 	JMP orphan
 
 	MARK(5) // the shadow's loop: R15 = slot, RSP = top of the slot's stack
+loop:
 	MOVL $SYS_rt_sigprocmask, AX
 	MOVL $SIG_SETMASK, DI
 	LEAQ Slot_Idle(R15), SI
@@ -100,10 +104,13 @@ load:
 	MOVQ (Slot_Args+40)(R15), R9
 	XORL CX, CX // the kernel puts the return address there: tells a restart from a call that has not begun
 	MOVQ Slot_Nr(R15), AX
+	TESTL $const_SlotClone, Slot_Flags(R15)
+	JNE  clone
 	MARK(7)
 	SYSCALL
 	MARK(8)
 	MOVQ AX, Slot_Ret(R15)
+made:
 	TESTL $const_SlotMask, Slot_Flags(R15)
 	JEQ  publish
 	MOVL $SYS_rt_sigprocmask, AX
@@ -125,6 +132,19 @@ publish:
 	MOVL $1, DX
 	SYSCALL
 	JMP  wait
+
+	MARK(16) // a call that makes somebody, with all signals blocked: the new one would be taken for its maker. It has a stack of its own
+clone:
+	MOVQ Slot_Child(R15), R12
+	SYSCALL
+	TESTQ AX, AX
+	JEQ  child
+	MOVQ AX, Slot_Ret(R15)
+	MARK(17)
+	JMP  made
+child:
+	MOVQ R12, R15
+	JMP  loop
 
 	MARK(9) // the recorder: handler of every signal that the guest shall get. DI = signal, SI = siginfo, DX = ucontext
 	CMPL DI, $SIGTRAP
@@ -211,12 +231,31 @@ keeper:
 	MOVL $7, DI // CLOCK_BOOTTIME
 	LEAQ Keeper_Now(R15), SI
 	SYSCALL
-	MOVQ (Keeper_Now+0)(R15), AX
+	MOVQ (Keeper_Now+0)(R15), R14
 	MOVQ $1000000000, CX
-	IMULQ CX, AX
-	ADDQ (Keeper_Now+8)(R15), AX
-	CMPQ AX, Keeper_Deadline(R15)
+	IMULQ CX, R14
+	ADDQ (Keeper_Now+8)(R15), R14
+	CMPQ R14, Keeper_Deadline(R15)
 	JCC  expired
+	XORL BX, BX
+lease: // of each member
+	CMPL BX, Keeper_Count(R15)
+	JCC  reap
+	MOVL BX, R13
+	SHLQ $const_MemberShift, R13
+	LEAQ (const_MembersOff-const_KeeperOff)(R15)(R13*1), R13
+	INCL BX
+	CMPL Member_Ended(R13), $0
+	JNE  lease
+	MOVL Member_PID(R13), DI
+	TESTL DI, DI
+	JEQ  lease
+	CMPQ R14, Member_Deadline(R13)
+	JCS  lease
+	MOVL $SYS_kill, AX
+	MOVL $SIGKILL, SI
+	SYSCALL
+	JMP  lease
 reap:
 	MOVL $SYS_wait4, AX
 	MOVQ $-1, DI
@@ -225,21 +264,51 @@ reap:
 	XORL R10, R10
 	SYSCALL
 	TESTQ AX, AX
-	JLE  sleep
-	CMPL AX, Keeper_Guest(R15)
-	JNE  reap
+	JLE  asked
+	XORL BX, BX
+which:
+	CMPL BX, Keeper_Count(R15)
+	JCC  reap
+	MOVL BX, R13
+	SHLQ $const_MemberShift, R13
+	LEAQ (const_MembersOff-const_KeeperOff)(R15)(R13*1), R13
+	INCL BX
+	CMPL Member_Ended(R13), $0
+	JNE  which
+	CMPL AX, Member_PID(R13)
+	JNE  which
 	MOVL Keeper_Status(R15), AX
-	MOVL AX, Keeper_GStatus(R15)
+	MOVL AX, Member_Status(R13)
 	MOVL $1, AX
-	XCHGL AX, Keeper_Ended(R15)
+	XCHGL AX, Member_Ended(R13)
 	LOCK
 	INCL Keeper_Doorbell(R15)
 	MOVL $SYS_futex, AX
 	LEAQ Keeper_Doorbell(R15), DI
 	MOVL $FUTEX_WAKE, SI
-	MOVL $1, DX
+	MOVL $0x7fffffff, DX
 	SYSCALL
 	JMP  reap
+asked:
+	MOVL Keeper_Ask(R15), R12
+	CMPL R12, Keeper_Answer(R15)
+	JEQ  sleep
+	MOVL $SYS_pwrite64, AX
+	MOVL Keeper_LastPID(R15), DI
+	LEAQ Keeper_Text(R15), SI
+	MOVL Keeper_TextLen(R15), DX
+	XORL R10, R10
+	SYSCALL
+	MOVQ AX, Keeper_Asked(R15)
+	XCHGL R12, Keeper_Answer(R15)
+	LOCK
+	INCL Keeper_Doorbell(R15)
+	MOVL $SYS_futex, AX
+	LEAQ Keeper_Doorbell(R15), DI
+	MOVL $FUTEX_WAKE, SI
+	MOVL $0x7fffffff, DX
+	SYSCALL
+	JMP  keeper
 sleep:
 	MOVL $SYS_rt_sigtimedwait, AX
 	LEAQ Keeper_Set(R15), DI

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"sync/atomic"
 	"time"
 
 	"mosix/homeproxy/guest"
@@ -308,10 +307,8 @@ func (m *homeward) probe() error {
 	if err := m.s.Probe(m.offer.Epoch, false); err != nil {
 		return err
 	}
-	k := m.g.Keeper.Keeper()
-	soon := uint64(kern.Now(kern.ClockBoottime) + int64(m.env.MoveLease))
-	if atomic.LoadUint64(&k.Deadline) > soon {
-		atomic.StoreUint64(&k.Deadline, soon)
+	if soon := uint64(kern.Now(kern.ClockBoottime) + int64(m.env.MoveLease)); m.g.Deadline() > soon {
+		m.g.SetDeadline(soon)
 	}
 	return m.s.Probe(m.offer.Epoch, true)
 }

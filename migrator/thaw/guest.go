@@ -45,6 +45,7 @@ type Guest struct {
 	Listener *os.File // of the filter
 	Uffd     *os.File // tracks the areas that the shadow keeps
 	KeeperFD int      // the listener's number in the keeper
+	LastPID  int      // the number there of the file that says which number the next process gets; negative: none
 	Cgroups  []string // made for it
 
 	proc  *os.Process
@@ -127,13 +128,21 @@ func (g *Guest) isolate(k *tracer.Thread) error {
 		return fmt.Errorf("set the guest's clocks (%q): %w", offs, err)
 	}
 	at, b := scratchAt(g.Keeper, 0)
+	// To open it takes a /proc, which the keeper is about to lose; to write takes a capability that it alone has.
+	copy(b, "/proc/sys/kernel/ns_last_pid\x00")
+	const atFDCWD, writeOnly, cloexec = ^uint64(99), 1, 0x80000
+	fd, err := k.Call(abi.SysOpenat, atFDCWD, at, writeOnly|cloexec)
+	if err != nil {
+		return err
+	}
+	g.LastPID = int(fd) // without it guests come home for every process and thread that they make
 	str := func(off int, s string) uint64 {
 		copy(b[off:], append([]byte(s), 0))
 		return at + uint64(off)
 	}
 	const private, detach = 1<<14 | 1<<18, 2
 	tmp, tmpfs, root, dot, opt := str(0, "/tmp"), str(16, "tmpfs"), str(32, "/"), str(48, "."), str(64, "size=4096,mode=0500")
-	_, err := k.MustBatch("an empty file system", []stub.Call{
+	_, err = k.MustBatch("an empty file system", []stub.Call{
 		tracer.NewCall(abi.SysMount, 0, root, 0, private, 0),
 		tracer.NewCall(abi.SysMount, tmpfs, tmp, tmpfs, 0, opt),
 		tracer.NewCall(abi.SysChdir, tmp),
@@ -484,10 +493,12 @@ func (g *Guest) Ready(lease time.Duration, epoch id.Epoch, host id.Node) error {
 	h.Epoch, h.PID, h.Start = uint64(epoch), uint32(g.Plan.Process.PID), g.Plan.Process.Start
 	putName(&h.Home, string(g.Plan.Process.Home))
 	putName(&h.Peer, string(host))
-	kp := r.Keeper()
-	*kp = stub.Keeper{
-		Deadline: uint64(kern.Now(kern.ClockBoottime) + int64(lease)), Set: abi.SigBit(abi.SIGCHLD),
-		Timeout: [2]uint64{0, 100e6}, Guest: uint32(g.Plan.Process.PID), Listener: uint32(g.KeeperFD),
+	end := uint64(kern.Now(kern.ClockBoottime) + int64(lease))
+	*r.Member(0) = stub.Member{
+		PID: uint32(g.Plan.Process.PID), Deadline: end, Start: g.Plan.Process.Start, Epoch: uint64(epoch), Base: uint64(g.Plan.Base),
+	}
+	*r.Keeper() = stub.Keeper{
+		Deadline: end, Set: abi.SigBit(abi.SIGCHLD), Timeout: [2]uint64{0, 100e6}, Count: 1, Listener: uint32(g.KeeperFD), LastPID: uint32(g.LastPID),
 	}
 	k.Regs.RIP, k.Regs.R15, k.Regs.OrigRAX = uint64(r.At(g.Keeper.Code.At.Keeper)), uint64(r.Addr(stub.KeeperOff)), abi.NoCall
 	k.Mask = abi.SigBit(abi.SIGCHLD)
