@@ -41,7 +41,7 @@ const (
 
 // Notes that several rows share.
 const (
-	noteProcess   = "makes a process or a thread: both sides would have to"
+	noteBirth     = "home makes it first, and its number is taken over; a process that shares memory with others, or wants namespaces, comes home"
 	noteImage     = "replaces or inspects the image"
 	noteIDs       = "credentials decide on which host the process may be: changed at home only"
 	noteMemory    = "changes or shows memory that is with the guest"
@@ -129,9 +129,9 @@ func tableOld() []Row {
 			note("options of levels that are not known, or that hold pointers, come home"),
 		home(55, "getsockopt", dsc("sockfd"), num("level"), num("optname"), of(OptOut, "optval", 4), of(LenPtr, "optlen", 0)).
 			note("options of levels that are not known, or that hold pointers, come home"),
-		come(56, "clone", noteProcess),
-		come(57, "fork", noteProcess),
-		come(58, "vfork", noteProcess),
+		both(56, "clone", val("flags"), ptr("stack"), ptr("parent_tid"), ptr("child_tid"), ptr("tls")).byHand().note(noteBirth),
+		both(57, "fork").byHand().note(noteBirth),
+		both(58, "vfork").byHand().note(noteBirth + "; the caller waits on the host until its child executes a program or ends"),
 		come(59, "execve", noteImage),
 		both(60, "exit", num("status")).byHand().note("the thread ends on both sides, the shadow's first"),
 		home(61, "wait4", num("pid"), wr("wstatus", 4).min(1), num("options"), wr("rusage", sizeRusage).min(1)).block(512),

@@ -246,7 +246,7 @@ func tableNew() []Row {
 		come(432, "fsmount", notePrivilege),
 		come(433, "fspick", notePrivilege),
 		home(434, "pidfd_open", num("pid"), num("flags")),
-		come(435, "clone3", noteProcess),
+		both(435, "clone3", ptr("cl_args"), val("size")).byHand().note(noteBirth),
 		home(436, "close_range", num("first"), num("last"), num("flags")),
 		home(437, "openat2", dsc("dirfd"), str("pathname"), rdN("how", 3, 1).over(4096, e2big), val("size")).block(512).follows(),
 		come(438, "pidfd_getfd", "the right of a tracer"),

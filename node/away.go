@@ -104,6 +104,7 @@ func (n *Node) depart(r *record, f *image.Family, g *region.Region, where id.Nod
 	g.Header().Peer = [64]byte{}
 	freeze.PutName(&g.Header().Peer, string(where))
 	a := &away{n: n, r: r, epoch: f.Epoch, where: where, family: f, region: g, sh: sh, uid: f.Members[0].UID, ended: make(chan struct{})}
+	sh.OnBorn = a.bear
 	n.mu.Lock()
 	r.away, r.epoch, r.uid, r.comm = a, f.Epoch, a.uid, f.Members[0].Command
 	n.mu.Unlock()
@@ -485,7 +486,12 @@ func (a *away) handle(s *ferry.Stream, f wire.Frame) error {
 		if err != nil {
 			return err
 		}
-		if err := a.shadow().Call(tid, seq, req, restart); err != nil {
+		sh := a.shadow()
+		serve := func() error { return sh.Call(tid, seq, req, restart) }
+		if req.Nr == abi.SysClone {
+			serve = func() error { return sh.Bear(tid, seq, req) }
+		}
+		if err := serve(); err != nil {
 			a.n.log.Warn("a call that the shadow cannot make", "process", a.r.id, "err", err)
 			toHost{a, s}.Result(tid, seq, homeproxy.Result{Ret: -int64(kern.ENOSYS)})
 		}
@@ -703,7 +709,7 @@ func (a *away) reopen(last *image.Family) {
 		a.n.log.Error("the shadow cannot be served any more", "process", a.r.id, "err", err)
 		return
 	}
-	sh.OnCall = a.n.met.Call
+	sh.OnCall, sh.OnBorn = a.n.met.Call, a.bear
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.sh = sh

@@ -35,6 +35,7 @@ type tenant struct {
 	before  time.Duration // CPU time that it had used when it came
 	came    time.Time
 	trip    sync.Mutex // held on the way home
+	parent  *tenant    // of one that was born here
 
 	mu     sync.Mutex
 	conn   *ferry.Stream
@@ -122,6 +123,10 @@ func (t *tenant) forget() {
 		}
 		t.mu.Unlock()
 		t.g.Kill()
+		if t.parent != nil {
+			t.g.AwaitEnd(time.Second)
+			t.parent.g.Parted(t.g.Process.PID)
+		}
 		t.g.Stop()
 		t.g.Close()
 	})

@@ -24,6 +24,8 @@ func (g *Guest) both(c *call, row *homeproxy.Row, args [6]uint64) {
 	case abi.SysExitGroup:
 		// The shadow ends first: its parent must see the status whatever happens to us. Its end comes back as ours.
 		g.dispatch(c, homeproxy.Request{Nr: c.nr, Args: args})
+	case abi.SysClone, abi.SysFork, abi.SysVfork, abi.SysClone3:
+		g.clone(c, row.Name, args)
 	case abi.SysExit:
 		g.exitThread(c, args)
 	case abi.SysTgkill:

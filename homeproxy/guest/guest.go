@@ -35,18 +35,19 @@ type Link interface {
 	Hold() error // home keeps signals from now on; all that it sent before are here when it returns
 	Unhold()
 	WantHome(why string) // a call that cannot be served at a distance: start the move home
+	Born(Newborn) error  // takes charge of a process that the guest has made, before it runs
 }
 
 // Guest is a running guest.
 type Guest struct {
-	Process  id.Process
-	Epoch    id.Epoch
-	PID      int // here
-	Den      *Den
-	Region   *region.Region // of the guest itself
-	Uffd     *os.File       // notes writes to what the shadow keeps; nil when lost
-	Kept     []mem.Range
-	Clocks   thaw.Clocks
+	Process id.Process
+	Epoch   id.Epoch
+	PID     int // here
+	Den     *Den
+	Region  *region.Region // of the guest itself
+	Uffd    *os.File       // notes writes to what the shadow keeps; nil when lost
+	Kept    []mem.Range
+	Clocks  thaw.Clocks
 
 	entry int // in the keeper's table
 
@@ -59,18 +60,22 @@ type Guest struct {
 	back     map[int]id.HomePID
 	calls    map[id.HomePID]*call // in flight
 	seqs     map[id.HomePID]id.Seq
-	restarts map[id.HomePID]uint32 // the call that a thread's restart block at home continues
-	signals  []signal              // not queued in the guest yet
-	exits    []*call               // of threads that have ended here, and must end at home
-	running  bool                  // it was let go: only then can a thread of it be stopped
-	inject   map[int]bool          // host threads that execute a call of ours
-	stopping map[int]bool          // host threads that were interrupted: an answer given now comes with the stop
-	leaving  bool                  // every thread is being held
-	holding  bool                  // … and has not been interrupted yet: answers wait
-	homeward bool                  // home was asked for
-	halted   bool                  // stopped, because the shadow was
+	restarts map[id.HomePID]uint32   // the call that a thread's restart block at home continues
+	signals  []signal                // not queued in the guest yet
+	exits    []*call                 // of threads that have ended here, and must end at home
+	running  bool                    // it was let go: only then can a thread of it be stopped
+	inject   map[int]bool            // host threads that execute a call of ours
+	stopping map[int]bool            // host threads that were interrupted: an answer given now comes with the stop
+	bearing  map[id.HomePID]*bearing // by the thread that made the call
+	waits    map[id.HomePID]*wait    // threads whose child uses their memory
+	births   int                     // begun, here or at home, and not ended
+	closing  bool                    // no birth begins any more
+	leaving  bool                    // every thread is being held
+	holding  bool                    // … and has not been interrupted yet: answers wait
+	homeward bool                    // home was asked for
+	halted   bool                    // stopped, because the shadow was
 	ended    bool
-	last     bool // of the den
+	last     bool       // of the den
 	hands    sync.Mutex // one injection at a time
 	done     chan struct{}
 	wg       sync.WaitGroup
@@ -94,6 +99,8 @@ type call struct {
 	answer  *int64 // held back: the thread is about to be stopped
 	sent    uint64 // signals that other threads have sent to this one, and
 	tries   int    // how often it is still looked at for them
+	wish    *homeproxy.Clone
+	waiting bool // for a child that uses the caller's memory
 }
 
 type signal struct {
@@ -128,7 +135,7 @@ func New(o Options) (*Guest, error) {
 	g := &Guest{Process: o.Process, Epoch: o.Epoch, PID: o.PID, Den: o.Den, entry: o.Entry, Region: o.Region,
 		Uffd: o.Uffd, Kept: o.Kept, Clocks: o.Clocks, link: o.Link, log: o.Log, code: o.Code,
 		tids: tids, back: map[int]id.HomePID{}, calls: map[id.HomePID]*call{}, seqs: map[id.HomePID]id.Seq{}, restarts: o.Restarts,
-		inject: map[int]bool{}, stopping: map[int]bool{}, done: make(chan struct{})}
+		inject: map[int]bool{}, stopping: map[int]bool{}, bearing: map[id.HomePID]*bearing{}, waits: map[id.HomePID]*wait{}, done: make(chan struct{})}
 	if g.restarts == nil {
 		g.restarts = map[id.HomePID]uint32{}
 	}
@@ -363,6 +370,10 @@ func (g *Guest) Result(tid id.HomePID, seq id.Seq, res homeproxy.Result) {
 	if c == nil || c.seq != seq || c.answer != nil {
 		return
 	}
+	if c.wish != nil {
+		g.born(c, res)
+		return
+	}
 	if c.c == nil { // both sides take part: home is done, now the guest's kernel
 		g.forget(c)
 		if res.Ret < 0 {
@@ -428,6 +439,9 @@ func (g *Guest) forget(c *call) {
 // Freeze stops every thread of the guest, each with a definite outcome of the call that it was in. quit is asked meanwhile
 // whether to give up: home may be out of reach. Signals that had not been queued yet are returned.
 func (g *Guest) Freeze(p *tracer.Process, quit func() bool) ([]abi.Siginfo, error) {
+	if err := g.awaitBirths(quit); err != nil {
+		return nil, err
+	}
 	g.hands.Lock()
 	defer g.hands.Unlock()
 	g.mu.Lock()
@@ -463,7 +477,7 @@ func (g *Guest) Freeze(p *tracer.Process, quit func() bool) ([]abi.Siginfo, erro
 // Resume undoes Freeze, after the threads were released: the guest goes on here.
 func (g *Guest) Resume(again []abi.Siginfo) {
 	g.mu.Lock()
-	g.leaving, g.holding, g.homeward = false, false, false
+	g.leaving, g.holding, g.homeward, g.closing = false, false, false, false
 	halted := g.halted
 	g.mu.Unlock()
 	g.halt(halted) // also takes back what stops it no longer

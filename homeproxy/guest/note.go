@@ -119,6 +119,7 @@ func (d *Den) readNotes() {
 func (g *Guest) Adopt() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.lent()
 	for tid, host := range g.tids {
 		b := g.Den.noteOf(tid)
 		if b == nil {
@@ -144,7 +145,14 @@ func (g *Guest) Adopt() error {
 		if restart != 0 {
 			c.nr, c.restart = restart, true
 		}
-		switch row := homeproxy.Lookup(c.nr); row.Classify(args) {
+		row := homeproxy.Lookup(c.nr)
+		if wish, ok := g.wishOf(c.nr, args); ok { // home knows what has become of it
+			c.wish, c.req = &wish, wish.Request(g.signalState(host).blocked)
+			g.births++
+			g.calls[tid] = c
+			continue
+		}
+		switch row.Classify(args) {
 		case homeproxy.Home:
 			c.c = homeproxy.NewCall(c.nr, args)
 			c.c.PID = int(g.Process.PID)

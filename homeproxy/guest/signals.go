@@ -265,6 +265,9 @@ func (g *Guest) release(c *call) {
 	case c.answer != nil:
 		g.forget(c)
 		g.send(c.id, *c.answer)
+	case c.waiting:
+		g.forget(c)
+		g.send(c.id, -abi.ERestartNoInt)
 	case c.seq != 0:
 		g.link.Cancel(c.tid, c.seq)
 	}

@@ -80,6 +80,9 @@ func (s *Shadow) cut(sl *slot, t *tracer.Thread, seq id.Seq) bool {
 	if len(sl.job.pre) > 0 || atomic.LoadUint32(&sl.Done) == atomic.LoadUint32(&sl.Req) {
 		return false
 	}
+	if sl.job.birth != nil { // it does not wait, and half of it may be done
+		return false
+	}
 	rip, rax, inCall := mem.Addr(t.Regs.RIP), int64(t.Regs.RAX), t.Regs.OrigRAX != abi.NoCall
 	switch {
 	case rip >= taken && rip <= call: // not begun

@@ -57,6 +57,7 @@ type Shadow struct {
 	wg        sync.WaitGroup
 
 	OnCall func(name string, took time.Duration) // for metrics; may be nil
+	OnBorn Born
 
 	hands sync.Mutex // held by who traces a thread; taken before mu
 }
@@ -82,6 +83,8 @@ type job struct {
 	plan    homeproxy.Plan
 	started time.Time
 	then    func(ret int64) // an internal call: nobody is answered
+	birth   *homeproxy.Birth
+	slot    int // of whom it makes
 }
 
 // Open takes charge of the parked process pid. The record in its region, or the caller's newer family, says what it is.
@@ -103,12 +106,8 @@ func Open(pid int, g *region.Region, f *image.Family, log *slog.Logger) (*Shadow
 	}
 	s := &Shadow{Process: f.Process, Epoch: f.Epoch, PID: pid, Region: g, mem: m, pidfd: pidfd, stat: st, log: log,
 		slots: map[id.HomePID]*slot{}, actions: f.Members[0].Actions, inPlace: map[mem.Addr]bool{}, done: make(chan struct{})}
-	live := map[id.HomePID]bool{}
-	for i := range f.Members[0].Threads {
-		live[f.Members[0].Threads[i].TID] = true
-	}
-	for i := range g.Slots { // by the numbers in the slots: an image that is newer than the parking may have fewer threads
-		if sl := (&slot{Slot: g.Slot(i), i: i, tid: id.HomePID(g.Slot(i).TID)}); live[sl.tid] {
+	for i := range g.Slots { // by the numbers in the slots: threads may have come and gone since the parking
+		if sl := (&slot{Slot: g.Slot(i), i: i, tid: id.HomePID(g.Slot(i).TID)}); sl.tid != 0 && exists(pid, int(sl.tid)) {
 			s.slots[sl.tid] = sl
 		}
 	}
@@ -295,6 +294,10 @@ func (s *Shadow) push(sl *slot, j *job) {
 // start begins a job in an idle slot.
 func (s *Shadow) start(sl *slot, j *job) {
 	sl.job = j
+	if j.birth != nil {
+		s.bear(sl, j)
+		return
+	}
 	if len(j.pre) > 0 {
 		s.issue(sl, j.pre[0].Nr, j.pre[0].Args, false, 0)
 		return
@@ -321,6 +324,11 @@ func (s *Shadow) issue(sl *slot, nr uint64, args [6]uint64, masked bool, mask ui
 	if masked {
 		sl.Flags, sl.Mask, sl.Idle = stub.SlotMask, mask, freeze.IdleMask(&s.actions, mask)
 	}
+	s.send(sl)
+}
+
+// send wakes the thread of a slot whose call is complete.
+func (s *Shadow) send(sl *slot) {
 	atomic.StoreUint32(&sl.State, stub.SlotIdle) // until the stub takes it: it may still be on its way back from the last one
 	atomic.AddUint32(&sl.Req, 1)
 	kern.FutexWake(&sl.Req, 1)

@@ -69,6 +69,20 @@ func Attach(f *os.File, code *stub.Code) (*Region, error) {
 	return r, nil
 }
 
+// Share maps r once more, for somebody who closes it by itself.
+func (r *Region) Share() (*Region, error) {
+	f, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", r.File.Fd()), os.O_RDWR, 0)
+	if err != nil {
+		return nil, fmt.Errorf("share a region: %w", err)
+	}
+	b, err := kern.Map(f, uint64(len(r.B)))
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return &Region{File: f, B: b, Base: r.Base, Slots: r.Slots, Code: r.Code}, nil
+}
+
 // Close unmaps the region here; the process keeps it.
 func (r *Region) Close() {
 	if r.B != nil {
@@ -111,6 +125,11 @@ func (r *Region) Slot(i int) *stub.Slot {
 
 // SlotAddr is the address of slot i in the process.
 func (r *Region) SlotAddr(i int) mem.Addr { return r.Base + mem.Addr(stub.SlotOff(i)) }
+
+// SlotTID is the address, in the process, of the thread number in slot i.
+func (r *Region) SlotTID(i int) mem.Addr {
+	return r.SlotAddr(i) + mem.Addr(unsafe.Offsetof(stub.Slot{}.TID))
+}
 
 // SlotData is the data area of slot i.
 func (r *Region) SlotData(i int) []byte {

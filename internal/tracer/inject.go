@@ -186,6 +186,17 @@ func (p *Process) Plant(t *Thread, base mem.Addr, slots int) error {
 	if p.Region != nil {
 		return nil
 	}
+	return p.plant(t, base, slots, abi.MapFixedNoReplace)
+}
+
+// Replant gives a process that was just born, with the region of its parent in it, one of its own in the same place.
+func (p *Process) Replant(t *Thread, old *region.Region) error {
+	// What maps it is in what is replaced, by the same code.
+	p.SetSyscall(old.At(p.Code.At.Single))
+	return p.plant(t, old.Base, old.Slots, abi.MapFixed)
+}
+
+func (p *Process) plant(t *Thread, base mem.Addr, slots int, fixed uint64) error {
 	var fd uint64
 	err := t.withBytes(append([]byte(stub.Name), 0), func(name mem.Addr) error {
 		const cloexecSealing = 1 | 2
@@ -211,9 +222,16 @@ func (p *Process) Plant(t *Thread, base mem.Addr, slots int) error {
 		f.Close()
 		return err
 	}
-	at, err := t.MustCall("mmap", abi.SysMmap, uint64(base), size, abi.ProtRead|abi.ProtWrite, abi.MapShared|abi.MapFixedNoReplace, fd, 0)
+	prot := uint64(abi.ProtRead | abi.ProtWrite)
+	if fixed == abi.MapFixed {
+		prot |= abi.ProtExec // the call returns into it
+	}
+	at, err := t.MustCall("mmap", abi.SysMmap, uint64(base), size, prot, abi.MapShared|fixed, fd, 0)
 	if err == nil && mem.Addr(at) != base {
 		err = fmt.Errorf("the kernel mapped the shared page of %d at %#x instead of %v: it is too old for MAP_FIXED_NOREPLACE", p.PID, at, base)
+	}
+	if err == nil && fixed == abi.MapFixed {
+		_, err = t.MustCall("mprotect", abi.SysMprotect, uint64(base)+stub.CodeSize, size-stub.CodeSize, abi.ProtRead|abi.ProtWrite)
 	}
 	if err == nil {
 		_, err = t.MustCall("mprotect", abi.SysMprotect, uint64(base), stub.CodeSize, abi.ProtRead|abi.ProtExec)

@@ -289,7 +289,7 @@ func (m *source) plant(p *tracer.Process, src *pages.Source) error {
 		return err
 	}
 	freeze.Mend(p)
-	slots := len(tids) + 8
+	slots := len(tids) + 64 // for the threads that it makes while it is away
 	if err := p.Plant(t, freeze.FreeBase(as, slots), slots); err != nil {
 		return err
 	}
