@@ -213,7 +213,8 @@ func TestClassByArgument(t *testing.T) {
 		{302, [6]uint64{0, 7, 1, 0}, Home},
 		{202, [6]uint64{}, Guest},
 		{56, [6]uint64{}, Both},
-		{59, [6]uint64{}, ComeHome},
+		{59, [6]uint64{}, Both},
+		{101, [6]uint64{}, ComeHome},
 		{174, [6]uint64{}, Refuse},
 		{5000, [6]uint64{}, ComeHome},
 	} {

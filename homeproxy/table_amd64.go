@@ -42,6 +42,7 @@ const (
 // Notes that several rows share.
 const (
 	noteBirth     = "home makes it first, and its number is taken over; a process that shares memory with others, or wants namespaces, comes home"
+	noteExec      = "home executes the program, and the process is there then: there is no memory to carry; with threads or pending signals it comes home first"
 	noteImage     = "replaces or inspects the image"
 	noteIDs       = "credentials decide on which host the process may be: changed at home only"
 	noteMemory    = "changes or shows memory that is with the guest"
@@ -132,7 +133,7 @@ func tableOld() []Row {
 		both(56, "clone", val("flags"), ptr("stack"), ptr("parent_tid"), ptr("child_tid"), ptr("tls")).byHand().note(noteBirth),
 		both(57, "fork").byHand().note(noteBirth),
 		both(58, "vfork").byHand().note(noteBirth + "; the caller waits on the host until its child executes a program or ends"),
-		come(59, "execve", noteImage),
+		both(59, "execve", str("pathname"), ptr("argv"), ptr("envp")).byHand().note(noteExec),
 		both(60, "exit", num("status")).byHand().note("the thread ends on both sides, the shadow's first"),
 		home(61, "wait4", num("pid"), wr("wstatus", 4).min(1), num("options"), wr("rusage", sizeRusage).min(1)).block(512),
 		home(62, "kill", num("pid"), num("sig")).mask().note("to itself too: home's kernel chooses, and the signal enters the guest from there"),

@@ -216,7 +216,7 @@ func tableNew() []Row {
 		home(319, "memfd_create", name("name", 250, einval), num("flags")).note("the descriptor is home's; mapping it comes home"),
 		come(320, "kexec_file_load", notePrivilege),
 		come(321, "bpf", notePrivilege),
-		come(322, "execveat", noteImage),
+		both(322, "execveat", dsc("dirfd"), str("pathname"), ptr("argv"), ptr("envp"), num("flags")).byHand().note(noteExec),
 		come(323, "userfaultfd", noteMemory),
 		come(324, "membarrier", "a barrier on all processors of the machine").args(num("cmd"), num("flags"), num("cpu_id")).by(0,
 			same(Guest, 0, "QUERY", ""), same(Guest, 8, "PRIVATE_EXPEDITED", noteLocal), same(Guest, 16, "REGISTER_PRIVATE_EXPEDITED", noteLocal),

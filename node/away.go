@@ -80,6 +80,7 @@ type away struct {
 	memory  atomic.Int32   // of the shadow: held, going, gone
 
 	signals unheard
+	execs   atomic.Bool // one is under way
 }
 
 // record finds or makes the record of a process.
@@ -488,8 +489,11 @@ func (a *away) handle(s *ferry.Stream, f wire.Frame) error {
 		}
 		sh := a.shadow()
 		serve := func() error { return sh.Call(tid, seq, req, restart) }
-		if req.Nr == abi.SysClone {
+		switch req.Nr {
+		case abi.SysClone:
 			serve = func() error { return sh.Bear(tid, seq, req) }
+		case abi.SysExecveat:
+			serve = func() error { return a.exec(tid, seq, req) }
 		}
 		if err := serve(); err != nil {
 			a.n.log.Warn("a call that the shadow cannot make", "process", a.r.id, "err", err)

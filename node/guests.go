@@ -413,6 +413,13 @@ func (t *tenant) Cancel(tid id.HomePID, seq id.Seq) {
 	t.send(wire.Cancel, w)
 }
 
+// Heard implements guest.Link.
+func (t *tenant) Heard() uint64 {
+	t.sigs.Lock()
+	defer t.sigs.Unlock()
+	return t.heard
+}
+
 // Hold implements guest.Link.
 func (t *tenant) Hold() error {
 	select {

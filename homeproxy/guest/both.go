@@ -26,6 +26,8 @@ func (g *Guest) both(c *call, row *homeproxy.Row, args [6]uint64) {
 		g.dispatch(c, homeproxy.Request{Nr: c.nr, Args: args})
 	case abi.SysClone, abi.SysFork, abi.SysVfork, abi.SysClone3:
 		g.clone(c, row.Name, args)
+	case abi.SysExecve, abi.SysExecveat:
+		g.exec(c, row.Name, args)
 	case abi.SysExit:
 		g.exitThread(c, args)
 	case abi.SysTgkill:

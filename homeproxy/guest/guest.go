@@ -35,6 +35,7 @@ type Link interface {
 	Hold() error // home keeps signals from now on; all that it sent before are here when it returns
 	Unhold()
 	WantHome(why string) // a call that cannot be served at a distance: start the move home
+	Heard() uint64       // the last signal from home that was taken for this guest
 	Born(Newborn) error  // takes charge of a process that the guest has made, before it runs
 }
 
@@ -101,6 +102,7 @@ type call struct {
 	tries   int    // how often it is still looked at for them
 	wish    *homeproxy.Clone
 	waiting bool // for a child that uses the caller's memory
+	exec    bool
 }
 
 type signal struct {
@@ -370,8 +372,12 @@ func (g *Guest) Result(tid id.HomePID, seq id.Seq, res homeproxy.Result) {
 	if c == nil || c.seq != seq || c.answer != nil {
 		return
 	}
-	if c.wish != nil {
+	switch {
+	case c.wish != nil:
 		g.born(c, res)
+		return
+	case c.exec:
+		g.executed(c, res)
 		return
 	}
 	if c.c == nil { // both sides take part: home is done, now the guest's kernel

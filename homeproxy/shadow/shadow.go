@@ -84,7 +84,8 @@ type job struct {
 	started time.Time
 	then    func(ret int64) // an internal call: nobody is answered
 	birth   *homeproxy.Birth
-	slot    int // of whom it makes
+	slot    int  // of whom it makes
+	pinned  bool // no call: somebody holds the thread
 }
 
 // Open takes charge of the parked process pid. The record in its region, or the caller's newer family, says what it is.
@@ -355,7 +356,7 @@ func (s *Shadow) listen() {
 func (s *Shadow) collect() {
 	var ready []*slot
 	for _, sl := range s.slots {
-		if sl.job != nil && atomic.LoadUint32(&sl.Done) == atomic.LoadUint32(&sl.Req) {
+		if sl.job != nil && !sl.job.pinned && atomic.LoadUint32(&sl.Done) == atomic.LoadUint32(&sl.Req) {
 			ready = append(ready, sl)
 		}
 	}

@@ -21,6 +21,9 @@ func (r *Regs) SetCall(nr uint64, args ...uint64) {
 	r.RDI, r.RSI, r.RDX, r.R10, r.R8, r.R9 = a[0], a[1], a[2], a[3], a[4], a[5]
 }
 
+// UserCS64 is the code segment of 64-bit programs.
+const UserCS64 = 0x33
+
 // NoCall in OrigRAX says that a thread is not in a system call.
 const NoCall = ^uint64(0)
 
@@ -234,6 +237,7 @@ const (
 	SysPrlimit         = 302
 	SysSeccomp         = 317
 	SysMemfdCreate     = 319
+	SysExecveat        = 322
 	SysUserfaultfd     = 323
 	SysMembarrier      = 324
 	SysRseq            = 334

@@ -94,6 +94,9 @@ func (t *Thread) runTo(r abi.Regs, stop mem.Addr) (abi.Regs, error) {
 				}
 				t.Proc.NewTask = int(n)
 			}
+			if s.Event == kern.EventExec {
+				return r, errExecuted
+			}
 			if stop == 0 {
 				continue // the step goes on
 			}
@@ -123,6 +126,35 @@ func (t *Thread) Call(nr uint64, args ...uint64) (int64, error) {
 	}
 	out, err := t.runTo(r, stop)
 	return int64(out.RAX), err
+}
+
+// errExecuted says that the call was an execve that succeeded.
+var errExecuted = errors.New("the process executes another program")
+
+// Exec makes the only thread of a process execute a program: args are the registers of execveat. When it succeeds the thread stands,
+// still held, before the first instruction of the new program, with signal mask t.Mask, and nothing of ours is in it.
+func (t *Thread) Exec(args ...uint64) (ret int64, done bool, err error) {
+	if err := kern.SetOptions(t.TID, kern.OptTraceExec); err != nil {
+		return 0, false, gone(err)
+	}
+	ret, err = t.Call(abi.SysExecveat, args...)
+	if !errors.Is(err, errExecuted) {
+		return ret, false, errors.Join(err, kern.SetOptions(t.TID, 0))
+	}
+	t.Proc.Region, t.Proc.syscallAt = nil, 0
+	// The stop lies inside of the call, which would overwrite a register on its way out.
+	if err := kern.Interrupt(t.TID); err != nil {
+		return 0, true, gone(err)
+	}
+	if err := kern.Cont(t.TID, 0); err != nil {
+		return 0, true, gone(err)
+	}
+	mask := t.Mask
+	if err := t.awaitStop(); err != nil {
+		return 0, true, err
+	}
+	t.Mask, t.mask, t.injected, t.loose = mask, injectMask, true, true
+	return 0, true, kern.SetOptions(t.TID, 0)
 }
 
 // MustCall is Call for calls that do not fail on a healthy process: a negative result is an error that names the call.

@@ -1,0 +1,46 @@
+package guest
+
+import (
+	"mosix/homeproxy"
+	"mosix/internal/abi"
+	"mosix/internal/kern"
+	"mosix/internal/stub"
+)
+
+// exec lets home execute a program: the process is at home then, and this guest is no more. Only if that fails its thread goes on.
+// The caller holds mu.
+func (g *Guest) exec(c *call, name string, args [6]uint64) {
+	st := g.signalState(c.host)
+	if len(g.tids) > 1 || st.pending != 0 || len(g.signals) > 0 { // the kernel at home knows what becomes of them
+		g.comeHome(c, name)
+		return
+	}
+	if g.leaving || g.stopping[c.host] {
+		g.later(c)
+		return
+	}
+	e, errno, ok := homeproxy.GatherExec(c.nr, args, g, stub.SlotDataSize/2)
+	switch {
+	case errno != 0:
+		g.finish(c, -int64(errno))
+		return
+	case !ok:
+		g.comeHome(c, name)
+		return
+	}
+	e.Heard, e.Mask = g.link.Heard(), st.blocked
+	c.exec = true
+	g.dispatch(c, e.Request())
+}
+
+// executed takes home's answer to exec, which is that it did not succeed. The caller holds mu.
+func (g *Guest) executed(c *call, res homeproxy.Result) {
+	if res.Ret == homeproxy.Unserved {
+		g.comeHome(c, homeproxy.Lookup(c.nr).Name)
+		return
+	}
+	if res.Ret >= 0 || abi.IsRestart(res.Ret) {
+		res.Ret = -int64(kern.EINVAL) // no honest home says so
+	}
+	g.finish(c, res.Ret)
+}
