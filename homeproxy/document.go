@@ -9,22 +9,9 @@ import (
 func Document() string {
 	var b strings.Builder
 	b.WriteString(documentHead)
-	count := map[Class]int{}
-	for i := range table {
-		count[table[i].Class]++
-	}
-	b.WriteString("| class | calls | where the call runs |\n|---|---|---|\n")
-	for _, c := range []struct {
-		class Class
-		text  string
-	}{
-		{Guest, "on the host, untouched: only the guest's own memory and threads"},
-		{Home, "in the shadow at home; the result travels back"},
-		{Both, "answered by the host's agent, or both sides take part"},
-		{ComeHome, "the process moves home and the call runs there, natively"},
-		{Refuse, "nowhere: home's kernel would refuse it too"},
-	} {
-		fmt.Fprintf(&b, "| %v | %d | %s |\n", c.class, count[c.class], c.text)
+	b.WriteString("| class | calls | for some arguments | where the call runs |\n|---|---|---|---|\n")
+	for _, n := range Counts() {
+		fmt.Fprintf(&b, "| %v | %d | %d | %s |\n", n.Class, n.Calls, n.Partly, n.Class.Text())
 	}
 	fmt.Fprintf(&b, "\n%d calls; a number that is not here comes home.\n\n## All calls\n\n", len(table))
 	b.WriteString("| nr | name | class | arguments | waits | note |\n|---|---|---|---|---|---|\n")
@@ -115,11 +102,11 @@ func describeArgs(args []Arg) string {
 			s += fmt.Sprintf(" out %d", a.Size)
 		case StructInOut:
 			s += fmt.Sprintf(" inout %d", a.Size)
-		case InArr, SockIn, OptIn, MsgBufIn, Sigset, SigmaskArg:
+		case InArr, SockIn, OptIn, MsgBufIn, Sigset, SigmaskArg, CapDataIn, HandleIn, SizedIn, MqEvent, XattrIn:
 			s += " in"
-		case OutArr, SockOut, OptOut, MsgBufOut, CapData:
+		case OutArr, SockOut, OptOut, MsgBufOut, CapData, XattrOut:
 			s += " out"
-		case InOutArr, FDSet, LenPtr, CapHeader:
+		case InOutArr, FDSet, LenPtr, CapHeader, HandleOut, IfConf:
 			s += " inout"
 		case DataIn:
 			s += " data in"

@@ -45,7 +45,7 @@ func filterOf(rows []Row, opts FilterOptions) []SockFilter {
 
 	var open []*Row
 	for i := range rows {
-		if rows[i].canBeGuest() && !contains(opts.Notify, rows[i].Nr) {
+		if rows[i].canBe(Guest) && !contains(opts.Notify, rows[i].Nr) {
 			open = append(open, &rows[i])
 		}
 	}
@@ -73,21 +73,6 @@ func contains(list []uint32, n uint32) bool {
 		}
 	}
 	return false
-}
-
-// canBeGuest reports whether Classify can say Guest for some arguments.
-func (r *Row) canBeGuest() bool {
-	for _, rule := range r.Rules {
-		if rule.Class == Guest {
-			return true
-		}
-	}
-	for _, s := range r.Subs {
-		if s.Class == Guest {
-			return true
-		}
-	}
-	return r.Class == Guest
 }
 
 // search emits a binary search for the number in A.

@@ -127,7 +127,7 @@ func TestFilterDefaults(t *testing.T) {
 // more than the table says, and the audit below every class that was raised to Guest.
 func TestWeakenedRowIsCaught(t *testing.T) {
 	for i := range table {
-		if table[i].canBeGuest() && len(table[i].Rules) == 0 && len(table[i].Subs) == 0 {
+		if table[i].canBe(Guest) && len(table[i].Rules) == 0 && len(table[i].Subs) == 0 {
 			continue
 		}
 		weak := append([]Row(nil), table...)
@@ -150,13 +150,13 @@ func TestWeakenedRowIsCaught(t *testing.T) {
 func TestGuestRows(t *testing.T) {
 	whole := strings.Fields(`mprotect munmap brk rt_sigprocmask rt_sigreturn sched_yield mremap msync mincore pause getpid rt_sigsuspend
 		sigaltstack gettid futex set_tid_address set_robust_list getcpu getrandom rseq futex_waitv futex_wake futex_wait futex_requeue`)
-	partly := strings.Fields(`mmap madvise prctl arch_prctl clock_gettime clock_getres get_robust_list membarrier`)
+	partly := strings.Fields(`mmap madvise getitimer setitimer prctl arch_prctl clock_gettime clock_getres get_robust_list membarrier`)
 	for i := range table {
 		r := &table[i]
 		if got := r.Class == Guest; got != has(whole, r.Name) {
 			t.Errorf("%s: class Guest is %v", r.Name, got)
 		}
-		if got := r.canBeGuest() && r.Class != Guest; got != has(partly, r.Name) {
+		if got := r.canBe(Guest) && r.Class != Guest; got != has(partly, r.Name) {
 			t.Errorf("%s: Guest for some arguments is %v", r.Name, got)
 		}
 	}
@@ -192,7 +192,9 @@ func TestClassByArgument(t *testing.T) {
 		{228, [6]uint64{1}, Guest},
 		{228, [6]uint64{0}, Both},
 		{228, [6]uint64{2}, Both},
-		{228, [6]uint64{0xfffffff6}, ComeHome},
+		{228, [6]uint64{0xfffffff6}, Both}, // the CPU time of a process
+		{228, [6]uint64{0xfffffffb}, Home}, // a device
+		{230, [6]uint64{0xfffffff6}, ComeHome},
 		{158, [6]uint64{0x1002}, Guest},
 		{158, [6]uint64{0x1012}, ComeHome},
 		{324, [6]uint64{8}, Guest},
@@ -202,14 +204,28 @@ func TestClassByArgument(t *testing.T) {
 		{157, [6]uint64{15}, Both},
 		{157, [6]uint64{22}, ComeHome},
 		{38, [6]uint64{0}, Home},
-		{38, [6]uint64{2}, ComeHome},
+		{38, [6]uint64{2}, Guest},
+		{36, [6]uint64{1}, Guest},
 		{222, [6]uint64{1}, Home},
 		{222, [6]uint64{2}, ComeHome},
 		{16, [6]uint64{0, 0x5401}, Home},
 		{16, [6]uint64{0, 0xc0104320}, ComeHome},
 		{44, [6]uint64{3, 0, 0, msgZerocopy | 0x4000}, ComeHome},
 		{302, [6]uint64{0, 3, 0, 1}, Home},
-		{302, [6]uint64{0, 3, 1, 0}, ComeHome},
+		{302, [6]uint64{0, 3, 1, 0}, Both},
+		{144, [6]uint64{0, 0}, Home},
+		{144, [6]uint64{0, 1}, ComeHome},      // SCHED_FIFO
+		{144, [6]uint64{0, 3 | 1<<30}, Home},  // SCHED_BATCH, not inherited
+		{135, [6]uint64{0xffffffff}, Home},    // asks
+		{135, [6]uint64{0x0040000}, Home},     // ADDR_NO_RANDOMIZE
+		{135, [6]uint64{0x0440000}, ComeHome}, // and READ_IMPLIES_EXEC
+		{157, [6]uint64{4, 1}, Home},          // PR_SET_DUMPABLE
+		{157, [6]uint64{4, 0}, ComeHome},      // hides its memory: may not be away
+		{105, [6]uint64{0}, Home},
+		{272, [6]uint64{0x200}, Home},          // CLONE_FS
+		{272, [6]uint64{0x10000000}, ComeHome}, // CLONE_NEWUSER
+		{317, [6]uint64{2}, Home},
+		{317, [6]uint64{1}, ComeHome}, // a filter
 		{302, [6]uint64{0, 7, 1, 0}, Home},
 		{202, [6]uint64{}, Guest},
 		{56, [6]uint64{}, Both},

@@ -87,7 +87,11 @@ func TestHostileRequests(t *testing.T) {
 				if len(r.Subs) == 0 {
 					t.Skip("no commands")
 				}
-				args[r.By] = uint64(rapid.SampledFrom(r.Subs).Draw(t, "sub").Sel)
+				subs := r.Subs
+				if r.Class == Home {
+					subs = append([]Sub{{Sel: 0xfe}}, subs...)
+				}
+				args[r.By] = uint64(rapid.SampledFrom(subs).Draw(t, "sub").Sel)
 			}
 			p.arguments(r, &args)
 			req, errno, class := NewCall(r.Nr, args).Gather(p.s)

@@ -319,6 +319,50 @@ func (k *kernel) call(row *Row, args [6]uint64) int64 {
 				}
 				k.write(at, n)
 			}
+		case CapDataIn:
+			n := 24
+			if k.s.u32(mem.Addr(args[0])) == 0x19980330 {
+				n = 12
+			}
+			k.look(at, n)
+		case HandleIn:
+			k.look(at, 8+int(k.s.u32(at)))
+		case HandleOut:
+			n := int(k.s.u32(at))
+			k.look(at, 4)
+			k.write(at, 8)
+			k.s.put32(at, uint32(n))
+			if k.ret >= 0 {
+				k.write(at+8, n)
+			}
+		case SizedIn:
+			k.look(at, int(k.s.u32(at)))
+			k.write(at, 4)
+		case MqEvent:
+			k.look(at+8, 56)
+			if p := mem.Addr(k.s.u64(at)); k.s.u32(at+12) == 2 && p != 0 {
+				k.look(p, 32)
+			} else {
+				k.look(at, 8)
+			}
+		case XattrIn, XattrOut:
+			p, n := mem.Addr(k.s.u64(at)), int(k.s.u32(at+8))
+			k.look(at+8, 8)
+			if p != 0 && a.Kind == XattrIn {
+				k.look(p, n)
+			} else if p != 0 {
+				k.write(p, int(min(k.ret, int64(n))))
+			}
+		case IfConf:
+			n, p := int(k.s.u32(at)), mem.Addr(k.s.u64(at+8))
+			fmt.Fprintf(&k.seen, "%d|", n)
+			if k.ret >= 0 {
+				if p != 0 {
+					n /= 2
+					k.write(p, n)
+				}
+				k.s.put32(at, uint32(n))
+			}
 		}
 	}
 	return k.ret

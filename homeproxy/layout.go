@@ -156,8 +156,18 @@ func (b *builder) argument(row *Row, as *[6]Arg, i int, a Arg) bool {
 		return b.sigset(i, at, b.args[a.Len])
 	case MsgBufIn, MsgBufOut:
 		return b.msgbuf(as, i, a, at)
-	case CapHeader, CapData:
+	case CapHeader, CapData, CapDataIn:
 		return b.capability(i, a, at)
+	case HandleIn, HandleOut:
+		return b.handle(i, a, at)
+	case SizedIn:
+		return b.sized(i, at)
+	case MqEvent:
+		return b.mqEvent(i, at)
+	case XattrIn, XattrOut:
+		return b.xattr(i, a, at)
+	case IfConf:
+		return b.ifConf(i, at)
 	case DataIn, DataOut:
 		return b.data(as, i, a, at)
 	case IOVecIn, IOVecOut:
@@ -427,6 +437,14 @@ func (b *builder) capability(i int, a Arg, at mem.Addr) bool {
 	n := 24
 	if len(b.writes) > 0 && binary.LittleEndian.Uint32(b.writes[0].Data) == 0x19980330 {
 		n = 12
+	}
+	if a.Kind == CapDataIn {
+		data, ok := b.read(at, n)
+		if !ok {
+			return false
+		}
+		_, ok = b.span(i, n, data)
+		return ok
 	}
 	off, ok := b.span(i, n, nil)
 	b.outs = append(b.outs, Out{Addr: at, Off: off, Len: n})

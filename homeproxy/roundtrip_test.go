@@ -142,7 +142,7 @@ func (p *program) arguments(row *Row, args *[6]uint64) (limit int64) {
 		case None, Ptr, Val, Int, FD, LenPtr:
 			continue
 		}
-		if rapid.IntRange(0, 9).Draw(t, "null") == 0 && row.Nr != 125 {
+		if rapid.IntRange(0, 9).Draw(t, "null") == 0 && row.Nr != 125 && row.Nr != 126 {
 			args[i] = 0
 			switch a.Kind {
 			case DataOut, IOVecOut, OutArr, MsgOut, MMsgOut, MsgBufOut:
@@ -211,10 +211,14 @@ func (p *program) arguments(row *Row, args *[6]uint64) (limit int64) {
 		case CapHeader:
 			args[i] = uint64(p.room(8))
 			p.s.put32(mem.Addr(args[i]), rapid.SampledFrom([]uint32{0x19980330, 0x20080522}).Draw(t, "version"))
-		case CapData:
+		case CapData, CapDataIn:
 			args[i] = uint64(p.room(24))
 		default:
-			t.Fatalf("the test does not know kind %d", a.Kind)
+			n, ok := p.structure(a, i, args)
+			if !ok {
+				t.Fatalf("the test does not know kind %d", a.Kind)
+			}
+			limit = n
 		}
 	}
 	return limit

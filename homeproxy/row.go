@@ -65,6 +65,14 @@ const (
 	MsgBufOut               // the same, written
 	CapHeader               // the header of capget
 	CapData                 // its data, whose size the header's version gives
+	CapDataIn               // that of capset
+	HandleIn                // struct file_handle: a size, a type, and that many bytes
+	HandleOut               // the same, written
+	SizedIn                 // a structure that begins with its size, of 32 bits
+	MqEvent                 // struct sigevent of mq_notify, with a cookie for SIGEV_THREAD
+	XattrIn                 // struct xattr_args of args[Len] bytes: a pointer to a value and its size
+	XattrOut                // the same, the value is written
+	IfConf                  // struct ifconf: the size of an array and a pointer to it
 )
 
 // Arg is one argument of a call.
@@ -142,6 +150,7 @@ type Sub struct {
 	Class Class
 	Args  []Arg // the arguments that follow the selector; nil: the row's own
 	Quiet bool  // never waits and raises no signal, whatever the row says
+	Blind bool  // changes nothing that decides on where the process may be, whatever the row says (Row.Looks)
 	Note  string
 }
 
@@ -169,6 +178,7 @@ type Row struct {
 	PosArg      uint8 // the argument with the file position, 0 for none
 	FlagArg     uint8 // the argument with the MSG_ flags, 0 for none
 	ByHand      bool  // never laid into a slot as it is: guest and shadow have code of their own for it
+	Looks       bool  // changes what decides on whether the process may be away: home looks afterwards
 	TouchesProc bool  // opens or follows a path: those of /proc that show the caller's memory come home
 	Note        string
 }
@@ -209,6 +219,12 @@ func (r *Row) Classify(args [6]uint64) Class {
 func (r *Row) NeedsMask(args [6]uint64) bool {
 	s := r.Sub(args)
 	return r.Mask && (s == nil || !s.Quiet)
+}
+
+// LooksAfter reports whether home looks, after this very call, whether the process may still be away.
+func (r *Row) LooksAfter(args [6]uint64) bool {
+	s := r.Sub(args)
+	return r.Looks && (s == nil || !s.Blind)
 }
 
 // RestartCode returns the raw code, negative, that the kernel has for this call behind an -EINTR that the stub saw when a

@@ -44,7 +44,7 @@ const (
 	noteBirth     = "home makes it first, and its number is taken over; a process that shares memory with others, or wants namespaces, comes home"
 	noteExec      = "home executes the program, and the process is there then: there is no memory to carry; with threads or pending signals it comes home first"
 	noteImage     = "replaces or inspects the image"
-	noteIDs       = "credentials decide on which host the process may be: changed at home only"
+	noteIDs       = "home changes them, in this thread, and looks whether the process may still be away"
 	noteMemory    = "changes or shows memory that is with the guest"
 	notePrivilege = "administration of the machine: home decides, natively"
 	noteLocal     = "own memory or thread only"
@@ -102,9 +102,10 @@ func tableOld() []Row {
 		guest(34, "pause").note("signals enter the guest and end it there"),
 		home(35, "nanosleep", rd("req", sizeTimespec), rw("rem", sizeTimespec).when(OnInterrupt).inPlace().opt()).
 			block(516).time(0, TimeoutTimespec).note("the restart block keeps the address of rem"),
-		home(36, "getitimer", num("which"), wr("curr", sizeItimer)).by(0, itimers()...),
+		home(36, "getitimer", num("which"), wr("curr", sizeItimer)).by(0, itimers()...).note("those that count CPU time go with the process"),
 		home(37, "alarm", num("seconds")),
-		home(38, "setitimer", num("which"), rd("new", sizeItimer), wr("old", sizeItimer)).by(0, itimers()...),
+		home(38, "setitimer", num("which"), rd("new", sizeItimer), wr("old", sizeItimer)).by(0, itimers()...).
+			note("those that count CPU time go with the process"),
 		guest(39, "getpid").note("same PID, by set_tid"),
 		home(40, "sendfile", dsc("out_fd"), dsc("in_fd"), rw("offset", 8).when(Always), val("count")).block(512),
 		home(41, "socket", num("domain"), num("type"), num("protocol")),
@@ -178,30 +179,30 @@ func tableOld() []Row {
 		both(100, "times", wr("buf", 32)).note("what home has counted, and what was used away, added by the host's agent"),
 		come(101, "ptrace", "a tracer works at home"),
 		home(102, "getuid"),
-		come(103, "syslog", notePrivilege),
+		home(103, "syslog", num("type"), of(DataOut, "buf", 2), num("len")).block(512).xfer(TransferOnce),
 		home(104, "getgid"),
-		come(105, "setuid", noteIDs),
-		come(106, "setgid", noteIDs),
+		home(105, "setuid", num("uid")).looks().note(noteIDs),
+		home(106, "setgid", num("gid")).looks().note(noteIDs),
 		home(107, "geteuid"),
 		home(108, "getegid"),
 		home(109, "setpgid", num("pid"), num("pgid")),
 		home(110, "getppid"),
 		home(111, "getpgrp"),
 		home(112, "setsid"),
-		come(113, "setreuid", noteIDs),
-		come(114, "setregid", noteIDs),
+		home(113, "setreuid", num("ruid"), num("euid")).looks().note(noteIDs),
+		home(114, "setregid", num("rgid"), num("egid")).looks().note(noteIDs),
 		home(115, "getgroups", num("size"), wrN("list", 0, 4).over(65536, einval).elems(4)),
-		come(116, "setgroups", noteIDs),
-		come(117, "setresuid", noteIDs),
+		home(116, "setgroups", num("size"), rdN("list", 0, 4).over(65536, einval)).looks().note(noteIDs),
+		home(117, "setresuid", num("ruid"), num("euid"), num("suid")).looks().note(noteIDs),
 		home(118, "getresuid", wr("ruid", 4), wr("euid", 4), wr("suid", 4)),
-		come(119, "setresgid", noteIDs),
+		home(119, "setresgid", num("rgid"), num("egid"), num("sgid")).looks().note(noteIDs),
 		home(120, "getresgid", wr("rgid", 4), wr("egid", 4), wr("sgid", 4)),
 		home(121, "getpgid", num("pid")),
-		come(122, "setfsuid", noteIDs),
-		come(123, "setfsgid", noteIDs),
+		home(122, "setfsuid", num("uid")).looks().note(noteIDs),
+		home(123, "setfsgid", num("gid")).looks().note(noteIDs),
 		home(124, "getsid", num("pid")),
 		home(125, "capget", of(CapHeader, "hdrp", 0), of(CapData, "datap", 0)),
-		come(126, "capset", noteIDs),
+		home(126, "capset", of(CapHeader, "hdrp", 0), of(CapDataIn, "datap", 0)).looks().note(noteIDs),
 		come(127, "rt_sigpending", noteSignals),
 		come(128, "rt_sigtimedwait", noteSignals),
 		home(129, "rt_sigqueueinfo", num("pid"), num("sig"), rd("info", sizeSiginfo)).mask(),
@@ -210,17 +211,19 @@ func tableOld() []Row {
 		home(132, "utime", str("filename"), rd("times", 16)),
 		home(133, "mknod", str("pathname"), num("mode"), num("dev")),
 		come(134, "uselib", noteImage),
-		come(135, "personality", noteImage).args(num("persona")).
-			by(0, sub(Home, 0xffffffff, "query")),
+		come(135, "personality", "a layout of memory that the guest would have too").args(num("persona")).
+			rule(Home, bits(0, personalityOfMemory, 0)).by(0, sub(Home, 0xffffffff, "query")).
+			note("what changes the layout of memory comes home; the rest takes effect where the calls are made"),
 		home(136, "ustat", num("dev"), wr("ubuf", 32)),
 		home(137, "statfs", str("path"), wr("buf", sizeStatfs)),
 		home(138, "fstatfs", dsc("fd"), wr("buf", sizeStatfs)),
 		come(139, "sysfs", "its arguments depend on one another, and nobody uses it"),
 		home(140, "getpriority", num("which"), num("who")),
 		home(141, "setpriority", num("which"), num("who"), num("prio")).note("kept at home; a guest's weight is the host's to give"),
-		come(142, "sched_setparam", "real-time classes are the machine's"),
+		home(142, "sched_setparam", num("pid"), rd("param", 4)).looks().note("kept at home; a guest's weight is the host's to give"),
 		home(143, "sched_getparam", num("pid"), wr("param", 4)),
-		come(144, "sched_setscheduler", "real-time classes are the machine's"),
+		come(144, "sched_setscheduler", "real-time classes are the machine's").args(num("pid"), num("policy"), rd("param", 4)).
+			rule(Home, ordinaryPolicy(1)).note("SCHED_OTHER, SCHED_BATCH and SCHED_IDLE are kept at home; real-time classes are the machine's"),
 		home(145, "sched_getscheduler", num("pid")),
 		home(146, "sched_get_priority_max", num("policy")),
 		home(147, "sched_get_priority_min", num("policy")),
@@ -229,7 +232,7 @@ func tableOld() []Row {
 		come(150, "munlock", noteMemory),
 		come(151, "mlockall", noteMemory),
 		come(152, "munlockall", noteMemory),
-		come(153, "vhangup", notePrivilege),
+		home(153, "vhangup"),
 		come(154, "modify_ldt", noteImage),
 		come(155, "pivot_root", notePrivilege),
 	}
@@ -255,4 +258,16 @@ const (
 func (r Row) args(args ...Arg) Row {
 	r.Args = args
 	return r
+}
+
+// personalityOfMemory are the bits of a personality that decide where memory lies and what may be done with it: MMAP_PAGE_ZERO,
+// ADDR_COMPAT_LAYOUT, READ_IMPLIES_EXEC, ADDR_LIMIT_32BIT, ADDR_LIMIT_3GB. The rest concerns execve, which is made at home, and
+// what calls say that are made there.
+const personalityOfMemory = 0x0100000 | 0x0200000 | 0x0400000 | 0x0800000 | 0x8000000
+
+// ordinaryPolicy holds for the scheduling policies that a guest may have: SCHED_OTHER, SCHED_BATCH, SCHED_IDLE, each also with
+// SCHED_RESET_ON_FORK.
+func ordinaryPolicy(arg uint8) Cond {
+	const resetOnFork = 0x40000000
+	return is(arg, 0, 3, 5, resetOnFork, 3|resetOnFork, 5|resetOnFork)
 }

@@ -7,18 +7,20 @@ func tableMiddle() []Row {
 		prctlRow(),
 		come(158, "arch_prctl", "changes what the processor does for the process").args(num("op"), ptr("addr")).by(0,
 			same(Guest, 0x1001, "ARCH_SET_GS", noteLocal), same(Guest, 0x1002, "ARCH_SET_FS", noteLocal),
-			same(Guest, 0x1003, "ARCH_GET_FS", noteLocal), same(Guest, 0x1004, "ARCH_GET_GS", noteLocal)),
+			same(Guest, 0x1003, "ARCH_GET_FS", noteLocal), same(Guest, 0x1004, "ARCH_GET_GS", noteLocal),
+			list([]Arg{wr("addr", 8)}, Sub{Sel: 0x1021, Name: "ARCH_GET_XCOMP_SUPP"}, Sub{Sel: 0x1022, Name: "ARCH_GET_XCOMP_PERM"}),
+			list([]Arg{val("addr")}, Sub{Sel: 0x1011, Name: "ARCH_GET_CPUID"}, Sub{Sel: 0x3001, Name: "ARCH_CET_STATUS"})),
 		home(159, "adjtimex", rw("buf", sizeTimex)),
-		home(160, "setrlimit", num("resource"), rd("rlim", sizeRlimit)).rule(ComeHome, limitsOfGuest(0)).
-			note("limits of memory and CPU time bind the guest too: set at home only"),
+		home(160, "setrlimit", num("resource"), rd("rlim", sizeRlimit)).rule(Both, limitsOfGuest(0)).
+			note("limits of memory and CPU time are set at home, and then on the guest by the host's agent"),
 		home(161, "chroot", str("path")),
 		home(162, "sync"),
-		come(163, "acct", notePrivilege),
+		home(163, "acct", str("filename")),
 		home(164, "settimeofday", rd("tv", sizeTimeval), rd("tz", 8)),
-		come(165, "mount", notePrivilege),
-		come(166, "umount2", notePrivilege),
-		come(167, "swapon", notePrivilege),
-		come(168, "swapoff", notePrivilege),
+		come(165, "mount", notePrivilege).args(str("source"), str("target"), str("fstype"), val("flags"), ptr("data")).rule(Home, isNull(4)),
+		home(166, "umount2", str("target"), num("flags")),
+		home(167, "swapon", str("path"), num("flags")),
+		home(168, "swapoff", str("path")),
 		come(169, "reboot", notePrivilege),
 		home(170, "sethostname", rdN("name", 1, 1).over(64, einval), num("len")),
 		home(171, "setdomainname", rdN("name", 1, 1).over(64, einval), num("len")),
@@ -86,18 +88,14 @@ func tableMiddle() []Row {
 		home(225, "timer_getoverrun", num("timerid")),
 		home(226, "timer_delete", num("timerid")),
 		home(227, "clock_settime", num("clockid"), rd("tp", sizeTimespec)),
-		come(228, "clock_gettime", "CPU time of others, and clocks that are devices").
-			args(num("clockid"), wr("tp", sizeTimespec)).by(0, localClocks(),
+		home(228, "clock_gettime", num("clockid"), wr("tp", sizeTimespec)).rule(Both, cpuClock()...).by(0, localClocks(),
 			same(Both, 0, "CLOCK_REALTIME", "home's clock"), same(Both, 5, "CLOCK_REALTIME_COARSE", "home's clock"),
 			same(Both, 8, "CLOCK_REALTIME_ALARM", "home's clock"), same(Both, 11, "CLOCK_TAI", "home's clock"),
 			same(Both, 2, "CLOCK_PROCESS_CPUTIME_ID", "home's count and what was used away"),
 			same(Both, 3, "CLOCK_THREAD_CPUTIME_ID", "home's count and what was used away"),
-			same(Home, 9, "CLOCK_BOOTTIME_ALARM", "")),
-		come(229, "clock_getres", "clocks that are devices").
-			args(num("clockid"), wr("res", sizeTimespec)).by(0, localClocks(),
-			same(Home, 0, "CLOCK_REALTIME", ""), same(Home, 2, "CLOCK_PROCESS_CPUTIME_ID", ""),
-			same(Home, 3, "CLOCK_THREAD_CPUTIME_ID", ""), same(Home, 5, "CLOCK_REALTIME_COARSE", ""),
-			same(Home, 8, "CLOCK_REALTIME_ALARM", ""), same(Home, 9, "CLOCK_BOOTTIME_ALARM", ""), same(Home, 11, "CLOCK_TAI", "")),
+			same(Home, 9, "CLOCK_BOOTTIME_ALARM", "")).
+			note("a clock of CPU time that a number of a process or a thread names: what was used away is added if it is its own"),
+		home(229, "clock_getres", num("clockid"), wr("res", sizeTimespec)).by(0, localClocks()),
 		come(230, "clock_nanosleep", "CPU time passes where the process runs").
 			args(num("clockid"), num("flags"), rd("req", sizeTimespec), rw("rem", sizeTimespec).when(OnInterrupt).inPlace().opt()).
 			by(0, wallClocks(Home)...).block(516).time(2, TimeoutTimespec).
@@ -119,14 +117,16 @@ func tableMiddle() []Row {
 			block(512).time(4, TimeoutAbs),
 		home(243, "mq_timedreceive", dsc("mqdes"), wrN("msg", 2, 1).capped(1<<19).when(RetBytes), val("len"), wr("prio", 4), rd("timeout", sizeTimespec)).
 			block(512).time(4, TimeoutAbs),
-		come(244, "mq_notify", "a cookie behind a pointer, for SIGEV_THREAD"),
+		home(244, "mq_notify", dsc("mqdes"), of(MqEvent, "sevp", 0)).note("with SIGEV_THREAD home reads the cookie too"),
 		home(245, "mq_getsetattr", dsc("mqdes"), rd("new", 64), wr("old", 64)),
 		come(246, "kexec_load", notePrivilege),
 		home(247, "waitid", num("which"), num("id"), rw("infop", sizeSiginfo).when(Always), num("options"), rw("rusage", sizeRusage)).block(512).
 			note("infop is cleared by the kernel whatever the result"),
-		come(248, "add_key", "keyrings"),
-		come(249, "request_key", "keyrings"),
-		come(250, "keyctl", "keyrings"),
+		home(248, "add_key", name("type", 32, einval), str("description"), rdN("payload", 3, 1).over(1<<20-8192, einval), val("plen"), num("ring")).
+			note("the keyrings are home's"),
+		home(249, "request_key", name("type", 32, einval), str("description"), str("callout"), num("ring")).block(512).
+			note("the keyrings are home's"),
+		keyctlRow(),
 		home(251, "ioprio_set", num("which"), num("who"), num("ioprio")),
 		home(252, "ioprio_get", num("which"), num("who")),
 		home(253, "inotify_init"),
@@ -153,7 +153,9 @@ func tableMiddle() []Row {
 		home(271, "ppoll", rwN("fds", 1, sizePollFD).over(maxPollFDs, einval).when(OnInterrupt), num("nfds"), rw("tmo", sizeTimespec).when(Always),
 			of(Sigset, "sigmask", 4), val("sigsetsize")).block(514).time(2, TimeoutTimespec).
 			note("the time that remains is written back also when a signal cuts it short"),
-		come(272, "unshare", "namespaces and shared tables"),
+		come(272, "unshare", "namespaces, and descriptors that threads do not share").args(num("flags")).
+			by(0, same(Home, 0, "nothing", ""), same(Home, 0x200, "CLONE_FS", "the shadow's thread"), same(Home, 0x40000, "CLONE_SYSVSEM", "the shadow's thread"),
+				same(Home, 0x40200, "CLONE_FS|CLONE_SYSVSEM", "the shadow's thread")),
 		guest(273, "set_robust_list", ptr("head"), val("len")).note(noteLocal),
 		come(274, "get_robust_list", "another thread's: home knows whether it may be seen").
 			args(num("pid"), ptr("head"), ptr("len")).by(0, same(Guest, 0, "self", noteLocal)),
@@ -185,13 +187,14 @@ func tableMiddle() []Row {
 		come(298, "perf_event_open", "counts where the process runs"),
 		home(299, "recvmmsg", dsc("sockfd"), of(MMsgOut, "msgvec", 2), num("vlen"), num("flags"), rw("timeout", sizeTimespec)).block(512).flags(3).
 			note("messages that do not fit into a slot together are left for the next call; a socket with SO_RCVTIMEO gives EINTR"),
-		come(300, "fanotify_init", notePrivilege),
-		come(301, "fanotify_mark", notePrivilege),
+		home(300, "fanotify_init", num("flags"), num("event_f_flags")),
+		home(301, "fanotify_mark", dsc("fd"), num("flags"), val("mask"), dsc("dirfd"), str("pathname")),
 		home(302, "prlimit64", num("pid"), num("resource"), rd("new", sizeRlimit), wr("old", sizeRlimit)).
-			rule(Home, isNull(2)).rule(ComeHome, limitsOfGuest(1)).
-			note("limits of memory and CPU time bind the guest too: set at home only"),
-		come(303, "name_to_handle_at", "a structure whose size it contains"),
-		come(304, "open_by_handle_at", "a structure whose size it contains"),
+			rule(Home, isNull(2)).rule(Both, limitsOfGuest(1)).
+			note("limits of memory and CPU time are set at home, and then on the guest by the host's agent"),
+		home(303, "name_to_handle_at", dsc("dirfd"), str("pathname"), of(HandleOut, "handle", 0), wr("mount_id", 4), num("flags")).
+			rule(ComeHome, bits(4, 1, 1)).note("AT_HANDLE_MNT_ID_UNIQUE comes home: the number has another size"),
+		home(304, "open_by_handle_at", dsc("mount_fd"), of(HandleIn, "handle", 0), num("flags")).block(512),
 		home(305, "clock_adjtime", num("clockid"), rw("buf", sizeTimex)),
 		home(306, "syncfs", dsc("fd")),
 		home(307, "sendmmsg", dsc("sockfd"), of(MMsgIn, "msgvec", 2), num("vlen"), num("flags")).block(512).flags(3).
@@ -200,7 +203,8 @@ func tableMiddle() []Row {
 		guest(309, "getcpu", ptr("cpu"), ptr("node"), ptr("unused")).note("the host's processor: a named exception"),
 		come(310, "process_vm_readv", noteMemory),
 		come(311, "process_vm_writev", noteMemory),
-		come(312, "kcmp", "compares what is at home with what is not"),
+		home(312, "kcmp", num("pid1"), num("pid2"), num("type"), val("idx1"), val("idx2")).
+			by(2, list([]Arg{val("idx1"), rd("idx2", 12)}, Sub{Sel: 7, Name: "KCMP_EPOLL_TFD"})).note("what it compares is home's"),
 		come(313, "finit_module", notePrivilege),
 	}
 }
@@ -208,10 +212,13 @@ func tableMiddle() []Row {
 // tableNew holds the calls from 314 on.
 func tableNew() []Row {
 	return []Row{
-		come(314, "sched_setattr", "real-time classes are the machine's"),
+		home(314, "sched_setattr", num("pid"), of(SizedIn, "attr", 0), num("flags")).looks().
+			note("kept at home; with a real-time class it may not be away any more"),
 		home(315, "sched_getattr", num("pid"), rwN("attr", 2, 1).over(4096, einval), num("size"), num("flags")),
 		home(316, "renameat2", dsc("olddirfd"), str("oldpath"), dsc("newdirfd"), str("newpath"), num("flags")),
-		come(317, "seccomp", "a filter of the program's own would judge the calls of the shadow"),
+		come(317, "seccomp", "a filter of the program's own would judge the calls of the shadow").args(num("op"), num("flags"), val("args")).by(0,
+			list([]Arg{num("flags"), rd("action", 4)}, Sub{Sel: 2, Name: "SECCOMP_GET_ACTION_AVAIL"}),
+			list([]Arg{num("flags"), wr("sizes", 6)}, Sub{Sel: 3, Name: "SECCOMP_GET_NOTIF_SIZES"})),
 		guest(318, "getrandom", ptr("buf"), val("buflen"), num("flags")),
 		home(319, "memfd_create", name("name", 250, einval), num("flags")).note("the descriptor is home's; mapping it comes home"),
 		come(320, "kexec_file_load", notePrivilege),
@@ -239,28 +246,30 @@ func tableNew() []Row {
 		come(425, "io_uring_setup", "rings are memory shared with the kernel; locked at home"),
 		come(426, "io_uring_enter", "rings are memory shared with the kernel"),
 		come(427, "io_uring_register", "rings are memory shared with the kernel"),
-		come(428, "open_tree", notePrivilege),
-		come(429, "move_mount", notePrivilege),
-		come(430, "fsopen", notePrivilege),
+		home(428, "open_tree", dsc("dirfd"), str("path"), num("flags")),
+		home(429, "move_mount", dsc("from_dirfd"), str("from_path"), dsc("to_dirfd"), str("to_path"), num("flags")),
+		home(430, "fsopen", name("fsname", 4096, einval), num("flags")),
 		come(431, "fsconfig", notePrivilege),
-		come(432, "fsmount", notePrivilege),
-		come(433, "fspick", notePrivilege),
+		home(432, "fsmount", dsc("fs_fd"), num("flags"), num("attr_flags")),
+		home(433, "fspick", dsc("dirfd"), str("path"), num("flags")),
 		home(434, "pidfd_open", num("pid"), num("flags")),
 		both(435, "clone3", ptr("cl_args"), val("size")).byHand().note(noteBirth),
 		home(436, "close_range", num("first"), num("last"), num("flags")),
 		home(437, "openat2", dsc("dirfd"), str("pathname"), rdN("how", 3, 1).over(4096, e2big), val("size")).block(512).follows(),
-		come(438, "pidfd_getfd", "the right of a tracer"),
+		home(438, "pidfd_getfd", dsc("pidfd"), num("targetfd"), num("flags")).note("descriptors are home's, those of other guests too"),
 		home(439, "faccessat2", dsc("dirfd"), str("pathname"), num("mode"), num("flags")),
 		come(440, "process_madvise", noteMemory),
 		home(441, "epoll_pwait2", dsc("epfd"), wrN("events", 2, sizeEpollEvt).capped(65536).elems(sizeEpollEvt), num("maxevents"),
 			rd("timeout", sizeTimespec), of(Sigset, "sigmask", 5), val("sigsetsize")).block(0).time(3, TimeoutTimespec),
-		come(442, "mount_setattr", notePrivilege),
+		home(442, "mount_setattr", dsc("dirfd"), str("path"), num("flags"), rdN("attr", 4, 1).over(4096, e2big), val("size")),
 		come(443, "quotactl_fd", notePrivilege),
-		come(444, "landlock_create_ruleset", "a sandbox of the program's own"),
-		come(445, "landlock_add_rule", "a sandbox of the program's own"),
-		come(446, "landlock_restrict_self", "a sandbox of the program's own"),
+		home(444, "landlock_create_ruleset", rdN("attr", 1, 1).over(4096, e2big), val("size"), num("flags")),
+		home(445, "landlock_add_rule", dsc("ruleset_fd"), num("rule_type"), val("attr"), num("flags")).by(1,
+			list([]Arg{rd("attr", 12), num("flags")}, Sub{Sel: 1, Name: "LANDLOCK_RULE_PATH_BENEATH"}),
+			list([]Arg{rd("attr", 16), num("flags")}, Sub{Sel: 2, Name: "LANDLOCK_RULE_NET_PORT"})),
+		home(446, "landlock_restrict_self", dsc("ruleset_fd"), num("flags")).note("it restricts what the shadow's thread does, and that does all"),
 		come(447, "memfd_secret", noteMemory),
-		come(448, "process_mrelease", noteMemory),
+		home(448, "process_mrelease", dsc("pidfd"), num("flags")),
 		guest(449, "futex_waitv", ptr("waiters"), num("nr"), num("flags"), ptr("timeout"), num("clockid")).note("a guest shares memory with nobody"),
 		come(450, "set_mempolicy_home_node", noteMemory),
 		home(451, "cachestat", dsc("fd"), rd("range", 16), wr("stat", 40), num("flags")),
@@ -270,14 +279,14 @@ func tableNew() []Row {
 		guest(455, "futex_wait", ptr("uaddr"), val("val"), val("mask"), num("flags"), ptr("timeout"), num("clockid")).
 			note("a guest shares memory with nobody"),
 		guest(456, "futex_requeue", ptr("waiters"), num("flags"), num("nr_wake"), num("nr_requeue")).note("a guest shares memory with nobody"),
-		come(457, "statmount", notePrivilege),
-		come(458, "listmount", notePrivilege),
+		home(457, "statmount", of(SizedIn, "req", 0), wrN("buf", 2, 1).capped(maxXattr), val("bufsize"), num("flags")),
+		home(458, "listmount", of(SizedIn, "req", 0), wrN("mnt_ids", 2, 8).capped(8192).elems(8), val("nr_mnt_ids"), num("flags")),
 		come(459, "lsm_get_self_attr", notePrivilege),
 		come(460, "lsm_set_self_attr", notePrivilege),
 		come(461, "lsm_list_modules", notePrivilege),
 		come(462, "mseal", noteMemory),
-		come(463, "setxattrat", "a structure with a pointer"),
-		come(464, "getxattrat", "a structure with a pointer"),
+		home(463, "setxattrat", dsc("dirfd"), str("path"), num("flags"), xattrName(), of(XattrIn, "args", 5), val("size")),
+		home(464, "getxattrat", dsc("dirfd"), str("path"), num("flags"), xattrName(), of(XattrOut, "args", 5), val("size")),
 		home(465, "listxattrat", dsc("dirfd"), str("path"), num("flags"), xattrValue(4), val("size")),
 		home(466, "removexattrat", dsc("dirfd"), str("path"), num("flags"), xattrName()),
 		come(467, "open_tree_attr", notePrivilege),
@@ -291,6 +300,12 @@ func tableNew() []Row {
 func xattrName() Arg { return name("name", 256, erange) }
 
 func xattrValue(length uint8) Arg { return wrN("value", length, 1).capped(maxXattr).when(RetBytes) }
+
+// cpuClock holds for the clocks that count the CPU time of a process or a thread, which a negative number names: its lower two
+// bits say what is counted, and 3 there is a device.
+func cpuClock() []Cond {
+	return []Cond{{Arg: 0, Mask: 0x80000003, Vals: []uint64{0x80000000, 0x80000001, 0x80000002}}}
+}
 
 // limitsOfGuest holds for the resource limits that a guest's own kernel enforces: CPU time, data, stack, locked memory,
 // address space, real-time CPU time.

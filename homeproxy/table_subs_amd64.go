@@ -21,8 +21,8 @@ func safeAdvice() [][]Sub {
 func itimers() [][]Sub {
 	return [][]Sub{
 		same(Home, 0, "ITIMER_REAL", ""),
-		same(ComeHome, 1, "ITIMER_VIRTUAL", "CPU time passes where the process runs"),
-		same(ComeHome, 2, "ITIMER_PROF", "CPU time passes where the process runs"),
+		same(Guest, 1, "ITIMER_VIRTUAL", "CPU time passes where the process runs"),
+		same(Guest, 2, "ITIMER_PROF", "CPU time passes where the process runs"),
 	}
 }
 
@@ -89,6 +89,8 @@ func fcntlRow() Row {
 		list([]Arg{rd("lock", 32)}, Sub{Sel: 6, Name: "F_SETLK"}, Sub{Sel: 7, Name: "F_SETLKW"}, Sub{Sel: 37, Name: "F_OFD_SETLK"}, Sub{Sel: 38, Name: "F_OFD_SETLKW"}),
 		list([]Arg{rd("owner", 8)}, Sub{Sel: 15, Name: "F_SETOWN_EX"}),
 		list([]Arg{wr("owner", 8)}, Sub{Sel: 16, Name: "F_GETOWN_EX"}, Sub{Sel: 17, Name: "F_GETOWNER_UIDS"}),
+		list([]Arg{rw("deleg", 8)}, Sub{Sel: 1039, Name: "F_GETDELEG"}),
+		list([]Arg{rd("deleg", 8)}, Sub{Sel: 1040, Name: "F_SETDELEG"}),
 		list([]Arg{wr("hint", 8)}, Sub{Sel: 1035, Name: "F_GET_RW_HINT"}, Sub{Sel: 1037, Name: "F_GET_FILE_RW_HINT"}),
 		list([]Arg{rd("hint", 8)}, Sub{Sel: 1036, Name: "F_SET_RW_HINT"}, Sub{Sel: 1038, Name: "F_SET_FILE_RW_HINT"}),
 	).quiet("F_SETLKW", "F_OFD_SETLKW")
@@ -134,13 +136,34 @@ func ioctlRow() Row {
 		list(out(8), Sub{Sel: 0x80088a02, Name: "EPIOCGPARAMS"}),
 		// Sockets. A struct ifreq has 40 bytes; the requests in which it holds a pointer are not here.
 		list(in(4), Sub{Sel: 0x8901, Name: "FIOSETOWN"}, Sub{Sel: 0x8902, Name: "SIOCSPGRP"}),
-		list(out(4), Sub{Sel: 0x8903, Name: "FIOGETOWN"}, Sub{Sel: 0x8904, Name: "SIOCGPGRP"}, Sub{Sel: 0x8905, Name: "SIOCATMARK"}),
+		list(out(4), Sub{Sel: 0x8903, Name: "FIOGETOWN"}, Sub{Sel: 0x8904, Name: "SIOCGPGRP"}, Sub{Sel: 0x8905, Name: "SIOCATMARK"}, Sub{Sel: 0x894b, Name: "SIOCOUTQNSD"}),
 		list(out(16), Sub{Sel: 0x8906, Name: "SIOCGSTAMP_OLD"}, Sub{Sel: 0x8907, Name: "SIOCGSTAMPNS_OLD"}, Sub{Sel: 0x80108906, Name: "SIOCGSTAMP_NEW"},
 			Sub{Sel: 0x80108907, Name: "SIOCGSTAMPNS_NEW"}),
 		list(inout(40), Sub{Sel: 0x8910, Name: "SIOCGIFNAME"}, Sub{Sel: 0x8913, Name: "SIOCGIFFLAGS"}, Sub{Sel: 0x8915, Name: "SIOCGIFADDR"},
 			Sub{Sel: 0x8917, Name: "SIOCGIFDSTADDR"}, Sub{Sel: 0x8919, Name: "SIOCGIFBRDADDR"}, Sub{Sel: 0x891b, Name: "SIOCGIFNETMASK"},
 			Sub{Sel: 0x891d, Name: "SIOCGIFMETRIC"}, Sub{Sel: 0x8921, Name: "SIOCGIFMTU"}, Sub{Sel: 0x8927, Name: "SIOCGIFHWADDR"},
 			Sub{Sel: 0x8933, Name: "SIOCGIFINDEX"}, Sub{Sel: 0x8942, Name: "SIOCGIFTXQLEN"}, Sub{Sel: 0x8970, Name: "SIOCGIFMAP"}),
+		list(in(40), Sub{Sel: 0x8914, Name: "SIOCSIFFLAGS"}, Sub{Sel: 0x8916, Name: "SIOCSIFADDR"}, Sub{Sel: 0x8918, Name: "SIOCSIFDSTADDR"},
+			Sub{Sel: 0x891a, Name: "SIOCSIFBRDADDR"}, Sub{Sel: 0x891c, Name: "SIOCSIFNETMASK"}, Sub{Sel: 0x891e, Name: "SIOCSIFMETRIC"},
+			Sub{Sel: 0x8922, Name: "SIOCSIFMTU"}, Sub{Sel: 0x8924, Name: "SIOCSIFHWADDR"}, Sub{Sel: 0x8943, Name: "SIOCSIFTXQLEN"}),
+		list([]Arg{of(IfConf, "arg", 0)}, Sub{Sel: 0x8912, Name: "SIOCGIFCONF"}),
+		list(inout(68), Sub{Sel: 0x8954, Name: "SIOCGARP"}),
+		// Serial lines and consoles, namespaces, pidfds.
+		list(out(72), Sub{Sel: 0x541e, Name: "TIOCGSERIAL"}),
+		list(in(72), Sub{Sel: 0x541f, Name: "TIOCSSERIAL"}),
+		list(value, Sub{Sel: 0x545c, Name: "TIOCMIWAIT"}),
+		list(out(80), Sub{Sel: 0x545d, Name: "TIOCGICOUNT"}),
+		list(nothing, Sub{Sel: 0x5437, Name: "TIOCVHANGUP"}),
+		list(out(4), Sub{Sel: 0x4b3b, Name: "KDGETMODE"}, Sub{Sel: 0x4b44, Name: "KDGKBMODE"}),
+		list(out(1), Sub{Sel: 0x4b33, Name: "KDGKBTYPE"}),
+		list(nothing, Sub{Sel: 0xb701, Name: "NS_GET_USERNS"}, Sub{Sel: 0xb702, Name: "NS_GET_PARENT"}, Sub{Sel: 0xb703, Name: "NS_GET_NSTYPE"}),
+		list(out(4), Sub{Sel: 0xb704, Name: "NS_GET_OWNER_UID"}),
+		list(inout(64), Sub{Sel: 0xc040ff0b, Name: "PIDFD_GET_INFO"}),
+		list(inout(72), Sub{Sel: 0xc048ff0b, Name: "PIDFD_GET_INFO, second form"}),
+		list(nothing, Sub{Sel: 0xff01, Name: "PIDFD_GET_CGROUP_NAMESPACE"}, Sub{Sel: 0xff02, Name: "PIDFD_GET_IPC_NAMESPACE"}, Sub{Sel: 0xff03, Name: "PIDFD_GET_MNT_NAMESPACE"},
+			Sub{Sel: 0xff04, Name: "PIDFD_GET_NET_NAMESPACE"}, Sub{Sel: 0xff05, Name: "PIDFD_GET_PID_NAMESPACE"}, Sub{Sel: 0xff06, Name: "PIDFD_GET_PID_FOR_CHILDREN_NAMESPACE"},
+			Sub{Sel: 0xff07, Name: "PIDFD_GET_TIME_NAMESPACE"}, Sub{Sel: 0xff08, Name: "PIDFD_GET_TIME_FOR_CHILDREN_NAMESPACE"},
+			Sub{Sel: 0xff09, Name: "PIDFD_GET_USER_NAMESPACE"}, Sub{Sel: 0xff0a, Name: "PIDFD_GET_UTS_NAMESPACE"}),
 	).quietReads()
 }
 
@@ -149,21 +172,55 @@ func prctlRow() Row {
 	value := []Arg{val("arg2"), val("arg3"), val("arg4"), val("arg5")}
 	r := come(157, "prctl", "an option that this table does not know, or that changes what a host may do with the process").
 		args(num("option"), val("arg2"), val("arg3"), val("arg4"), val("arg5")).
-		rule(Guest, is(0, 0x53564d41), bits(1, ^uint64(0), 0)).by(0,
-		list(value, Sub{Sel: 1, Name: "PR_SET_PDEATHSIG"}, Sub{Sel: 3, Name: "PR_GET_DUMPABLE"}, Sub{Sel: 7, Name: "PR_GET_KEEPCAPS"}, Sub{Sel: 13, Name: "PR_GET_TIMING"},
-			Sub{Sel: 21, Name: "PR_GET_SECCOMP"}, Sub{Sel: 23, Name: "PR_CAPBSET_READ"}, Sub{Sel: 27, Name: "PR_GET_SECUREBITS"}, Sub{Sel: 29, Name: "PR_SET_TIMERSLACK"},
-			Sub{Sel: 30, Name: "PR_GET_TIMERSLACK"}, Sub{Sel: 34, Name: "PR_MCE_KILL_GET"}, Sub{Sel: 36, Name: "PR_SET_CHILD_SUBREAPER"},
-			Sub{Sel: 38, Name: "PR_SET_NO_NEW_PRIVS"}, Sub{Sel: 39, Name: "PR_GET_NO_NEW_PRIVS"}, Sub{Sel: 42, Name: "PR_GET_THP_DISABLE"},
-			Sub{Sel: 52, Name: "PR_GET_SPECULATION_CTRL"}, Sub{Sel: 58, Name: "PR_GET_IO_FLUSHER"}, Sub{Sel: 66, Name: "PR_GET_MDWE"}, Sub{Sel: 68, Name: "PR_GET_MEMORY_MERGE"},
-			Sub{Sel: 77, Name: "PR_TIMER_CREATE_RESTORE_IDS"}, Sub{Sel: 0x59616d61, Name: "PR_SET_PTRACER"}),
-		list(out4, Sub{Sel: 2, Name: "PR_GET_PDEATHSIG"}, Sub{Sel: 25, Name: "PR_GET_TSC"}, Sub{Sel: 37, Name: "PR_GET_CHILD_SUBREAPER"}),
-		list([]Arg{wr("name", 16)}, Sub{Sel: 16, Name: "PR_GET_NAME"}),
-		list([]Arg{wrN("auxv", 2, 1).over(4096, einval).when(RetBytes), val("size"), val("arg4"), val("arg5")}, Sub{Sel: 0x41555856, Name: "PR_GET_AUXV"}),
-		same(Guest, 40, "PR_GET_TID_ADDRESS", "kept by the guest's kernel"),
-	)
+		rule(Guest, is(0, 0x53564d41), bits(1, ^uint64(0), 0)).
+		rule(Home, is(0, 4), bits(1, ^uint64(0), 1)). // PR_SET_DUMPABLE: who becomes dumpable may stay away
+		by(0,
+			list(value, Sub{Sel: 1, Name: "PR_SET_PDEATHSIG"}, Sub{Sel: 3, Name: "PR_GET_DUMPABLE"}, Sub{Sel: 7, Name: "PR_GET_KEEPCAPS"}, Sub{Sel: 8, Name: "PR_SET_KEEPCAPS"},
+				Sub{Sel: 13, Name: "PR_GET_TIMING"}, Sub{Sel: 14, Name: "PR_SET_TIMING"},
+				Sub{Sel: 21, Name: "PR_GET_SECCOMP"}, Sub{Sel: 23, Name: "PR_CAPBSET_READ"}, Sub{Sel: 24, Name: "PR_CAPBSET_DROP"}, Sub{Sel: 27, Name: "PR_GET_SECUREBITS"},
+				Sub{Sel: 28, Name: "PR_SET_SECUREBITS"}, Sub{Sel: 29, Name: "PR_SET_TIMERSLACK"},
+				Sub{Sel: 30, Name: "PR_GET_TIMERSLACK"}, Sub{Sel: 31, Name: "PR_TASK_PERF_EVENTS_DISABLE"}, Sub{Sel: 32, Name: "PR_TASK_PERF_EVENTS_ENABLE"},
+				Sub{Sel: 34, Name: "PR_MCE_KILL_GET"}, Sub{Sel: 36, Name: "PR_SET_CHILD_SUBREAPER"},
+				Sub{Sel: 38, Name: "PR_SET_NO_NEW_PRIVS"}, Sub{Sel: 39, Name: "PR_GET_NO_NEW_PRIVS"}, Sub{Sel: 42, Name: "PR_GET_THP_DISABLE"},
+				Sub{Sel: 43, Name: "PR_MPX_ENABLE_MANAGEMENT"}, Sub{Sel: 44, Name: "PR_MPX_DISABLE_MANAGEMENT"}, Sub{Sel: 47, Name: "PR_CAP_AMBIENT"},
+				Sub{Sel: 52, Name: "PR_GET_SPECULATION_CTRL"}, Sub{Sel: 57, Name: "PR_SET_IO_FLUSHER"}, Sub{Sel: 58, Name: "PR_GET_IO_FLUSHER"},
+				Sub{Sel: 66, Name: "PR_GET_MDWE"}, Sub{Sel: 68, Name: "PR_GET_MEMORY_MERGE"},
+				Sub{Sel: 77, Name: "PR_TIMER_CREATE_RESTORE_IDS"}, Sub{Sel: 0x59616d61, Name: "PR_SET_PTRACER"}),
+			list(out4, Sub{Sel: 2, Name: "PR_GET_PDEATHSIG"}, Sub{Sel: 25, Name: "PR_GET_TSC"}, Sub{Sel: 37, Name: "PR_GET_CHILD_SUBREAPER"}),
+			list([]Arg{wr("name", 16)}, Sub{Sel: 16, Name: "PR_GET_NAME"}),
+			list([]Arg{wrN("auxv", 2, 1).over(4096, einval).when(RetBytes), val("size"), val("arg4"), val("arg5")}, Sub{Sel: 0x41555856, Name: "PR_GET_AUXV"}),
+			same(Guest, 40, "PR_GET_TID_ADDRESS", "kept by the guest's kernel"),
+		).looks()
 	r.Subs = append(r.Subs, Sub{Sel: 15, Name: "PR_SET_NAME", Class: Both, Args: []Arg{name("name", 16, 0).capped(16)},
 		Note: "set at home and on the host"})
-	return r.note("Guest: PR_SET_VMA_ANON_NAME, which names own memory")
+	for i := range r.Subs { // of these only some can take something from the process, or give it
+		switch s := &r.Subs[i]; s.Name {
+		case "PR_SET_KEEPCAPS", "PR_CAPBSET_DROP", "PR_SET_SECUREBITS", "PR_CAP_AMBIENT":
+		default:
+			s.Blind = true
+		}
+	}
+	return r.note("Guest: PR_SET_VMA_ANON_NAME, which names own memory; Home: PR_SET_DUMPABLE with 1")
+}
+
+// keyctlRow is the commands of keyrings that programs use, all of which look at home's.
+func keyctlRow() Row {
+	key, what, ring := num("key"), name("type", 32, einval), num("ring")
+	return come(250, "keyctl", "a command that this table does not know").args(num("cmd"), val("arg2"), val("arg3"), val("arg4"), val("arg5")).by(0,
+		list([]Arg{key, num("create")}, Sub{Sel: 0, Name: "KEYCTL_GET_KEYRING_ID"}),
+		list([]Arg{str("name")}, Sub{Sel: 1, Name: "KEYCTL_JOIN_SESSION_KEYRING"}),
+		list([]Arg{key, rdN("payload", 3, 1).over(1<<20-8192, einval), val("plen")}, Sub{Sel: 2, Name: "KEYCTL_UPDATE"}),
+		list([]Arg{key}, Sub{Sel: 3, Name: "KEYCTL_REVOKE"}, Sub{Sel: 7, Name: "KEYCTL_CLEAR"}, Sub{Sel: 14, Name: "KEYCTL_SET_REQKEY_KEYRING"},
+			Sub{Sel: 16, Name: "KEYCTL_ASSUME_AUTHORITY"}, Sub{Sel: 21, Name: "KEYCTL_INVALIDATE"}),
+		list([]Arg{key, num("uid"), num("gid")}, Sub{Sel: 4, Name: "KEYCTL_CHOWN"}),
+		list([]Arg{key, num("perm")}, Sub{Sel: 5, Name: "KEYCTL_SETPERM"}),
+		list([]Arg{key, wrN("buf", 3, 1).capped(maxXattr).when(RetBytes), val("buflen")}, Sub{Sel: 6, Name: "KEYCTL_DESCRIBE"}, Sub{Sel: 11, Name: "KEYCTL_READ"},
+			Sub{Sel: 17, Name: "KEYCTL_GET_SECURITY"}),
+		list([]Arg{key, ring}, Sub{Sel: 8, Name: "KEYCTL_LINK"}, Sub{Sel: 9, Name: "KEYCTL_UNLINK"}, Sub{Sel: 22, Name: "KEYCTL_GET_PERSISTENT"}),
+		list([]Arg{key, what, str("description"), ring}, Sub{Sel: 10, Name: "KEYCTL_SEARCH"}),
+		list([]Arg{key, num("timeout")}, Sub{Sel: 15, Name: "KEYCTL_SET_TIMEOUT"}),
+		list([]Arg{wrN("buf", 2, 1).capped(4096).when(RetBytes), val("buflen")}, Sub{Sel: 31, Name: "KEYCTL_CAPABILITIES"}),
+	)
 }
 
 func semctlRow() Row {

@@ -312,7 +312,7 @@ func (n *Node) adoptMember(den *guest.Den, entry int, p id.Process, e id.Epoch, 
 	cmd, _ := procfs.Default.Cmdline(body.pid)
 	t := &tenant{n: n, uid: 0, command: strings.Join(cmd, " "), done: make(chan struct{}), held: make(chan struct{}, 1)}
 	g, err := guest.New(guest.Options{Process: p, Epoch: e, PID: body.pid, Den: den, Entry: entry, Region: body.g,
-		Clocks: thaw.Clocks{Mono: monoOffset(body.pid), Real: body.g.Header().RealOffset}, Link: t, Log: n.log, Code: n.code})
+		Clocks: thaw.Clocks{Mono: clockOffset(body.pid, "monotonic"), Boot: clockOffset(body.pid, "boottime"), Real: body.g.Header().RealOffset}, Link: t, Log: n.log, Code: n.code})
 	if err != nil {
 		return err
 	}
@@ -326,15 +326,15 @@ func (n *Node) adoptMember(den *guest.Den, entry int, p id.Process, e id.Epoch, 
 	return nil
 }
 
-// monoOffset reads how far a guest's monotonic clock is ahead of this host's, in nanoseconds.
-func monoOffset(pid int) int64 {
+// clockOffset reads how far a guest's clock is ahead of this host's, in nanoseconds.
+func clockOffset(pid int, clock string) int64 {
 	b, err := os.ReadFile(procfs.Default.Path(pid, "timens_offsets"))
 	if err != nil {
 		return 0
 	}
 	for line := range strings.Lines(string(b)) {
 		f := strings.Fields(line)
-		if len(f) == 3 && f[0] == "monotonic" {
+		if len(f) == 3 && f[0] == clock {
 			s, _ := strconv.ParseInt(f[1], 10, 64)
 			ns, _ := strconv.ParseInt(f[2], 10, 64)
 			return s*1e9 + ns

@@ -55,6 +55,8 @@ type record struct {
 	left        map[id.Node]time.Time
 	uid         uint32
 	comm        string
+	used        image.Usage // away, up to its last homecoming, and
+	usedBy      map[id.HomePID]image.Usage
 }
 
 // away is a process of this home that runs elsewhere.
@@ -67,6 +69,10 @@ type away struct {
 	region *region.Region
 	sh     *shadow.Shadow // replaced when a homecoming is given up
 	uid    uint32
+	// privileged: it had rights of root when it left, by root's explicit word.
+	privileged bool
+	looking    atomic.Bool
+	changes    atomic.Uint32
 
 	mu   sync.Mutex
 	conn *ferry.Stream // of the service; nil: out of reach
@@ -104,8 +110,8 @@ func (n *Node) depart(r *record, f *image.Family, g *region.Region, where id.Nod
 	sh.OnCall = n.met.Call
 	g.Header().Peer = [64]byte{}
 	freeze.PutName(&g.Header().Peer, string(where))
-	a := &away{n: n, r: r, epoch: f.Epoch, where: where, family: f, region: g, sh: sh, uid: f.Members[0].UID, ended: make(chan struct{})}
-	sh.OnBorn = a.bear
+	a := &away{n: n, r: r, privileged: privileged(int(f.Process.PID)), epoch: f.Epoch, where: where, family: f, region: g, sh: sh, uid: f.Members[0].UID, ended: make(chan struct{})}
+	sh.OnBorn, sh.OnChange = a.bear, a.look
 	n.mu.Lock()
 	r.away, r.epoch, r.uid, r.comm = a, f.Epoch, a.uid, f.Members[0].Command
 	n.mu.Unlock()
@@ -521,6 +527,7 @@ func (a *away) handle(s *ferry.Stream, f wire.Frame) error {
 		w := &pack.Writer{}
 		w.U64(at)
 		w.U64(uint64(a.n.env.Lease))
+		w.U64(uint64(a.n.env.Realtime()))
 		return s.Send(wire.Grant, a.epoch, w.B)
 	case wire.Hold:
 		a.shadow().HoldSignals(r.Bool())
@@ -640,6 +647,7 @@ func (n *Node) welcome(from id.Node, s *ferry.Stream, offer ferry.Offer) {
 	}
 	n.mu.Lock()
 	r.epoch = offer.Epoch
+	r.settle(&f.Members[0])
 	n.mu.Unlock()
 	n.moved(r, m, "home", stats)
 	n.isHome(a, offer.Cause)
@@ -713,7 +721,7 @@ func (a *away) reopen(last *image.Family) {
 		a.n.log.Error("the shadow cannot be served any more", "process", a.r.id, "err", err)
 		return
 	}
-	sh.OnCall, sh.OnBorn = a.n.met.Call, a.bear
+	sh.OnCall, sh.OnBorn, sh.OnChange = a.n.met.Call, a.bear, a.look
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.sh = sh

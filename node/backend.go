@@ -113,6 +113,7 @@ func (n *Node) row(r *record) (control.Process, bool) {
 		Command: commandText(cmd, st.Comm), State: api.ProcessHome, CPUSeconds: cpuOf(st).Seconds(), RSSBytes: status.VMRSSBytes, Threads: st.Threads}}
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	p.CPUSeconds += float64(r.used.Run) / 1e9
 	p.Moves, p.Epoch, p.Locked = r.moves, r.epoch, time.Now().Before(r.lockedUntil)
 	if a := r.away; a != nil {
 		p.Where, p.State = a.where, api.ProcessAway

@@ -87,7 +87,7 @@ func (n *Node) newTenant(a *ferry.Arrived) *tenant {
 	t := &tenant{n: n, uid: a.Offer.UID, command: a.Offer.Command, before: time.Duration(a.Offer.CPUTime), came: time.Now(), done: make(chan struct{}), held: make(chan struct{}, 1)}
 	den := &guest.Den{Keeper: a.Guest.Region(), KeeperID: a.Guest.KeeperPID(), Listener: a.Guest.Listener, Cgroups: a.Guest.Cgroups, Log: n.log}
 	g, err := guest.New(guest.Options{Process: a.Offer.Process, Epoch: a.Offer.Epoch, PID: a.PID, Den: den, Region: a.Guest.P.Region, Uffd: a.Guest.Uffd,
-		Kept: a.Kept, Clocks: a.Guest.Plan.Clocks, Restarts: a.Restarts, Link: t, Log: n.log, Code: n.code})
+		Kept: a.Kept, Clocks: a.Guest.Plan.Clocks, Restarts: a.Restarts, Image: a.Image, Link: t, Log: n.log, Code: n.code})
 	if err != nil {
 		n.log.Error("a guest cannot be served", "process", a.Offer.Process, "err", err)
 		a.Guest.Discard()
@@ -350,6 +350,7 @@ func (t *tenant) handle(f wire.Frame) error {
 		t.g.StopGuest(r.Bool())
 	case wire.Grant:
 		at, d := r.U64(), r.U64()
+		t.follow(at, r)
 		t.mu.Lock()
 		if !t.doomed && !t.paused { // asking the guest here would wait for one that waits to send
 			short := t.g.Deadline() <= at+uint64(t.n.env.MoveLease)
@@ -370,6 +371,15 @@ func (t *tenant) handle(f wire.Frame) error {
 		go t.forget()
 	}
 	return r.Err()
+}
+
+// follow takes home's clock out of the rest of a Grant, which answers what was asked at the time at; an older agent does not
+// tell it.
+func (t *tenant) follow(at uint64, r *pack.Reader) {
+	rest := r.Rest()
+	if len(rest) >= 8 && ferry.ClockUncorrected.Hit() == nil {
+		t.g.Follow(int64(binary.LittleEndian.Uint64(rest)), time.Duration(kern.Now(kern.ClockBoottime)-int64(at)))
+	}
 }
 
 // cpu is the CPU time that the guest has used in all.

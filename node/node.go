@@ -16,6 +16,7 @@ import (
 	"mosix/internal/fault"
 	"mosix/internal/id"
 	"mosix/internal/identity"
+	"mosix/internal/kern"
 	"mosix/internal/stub"
 	"mosix/internal/transport"
 	"mosix/migrator/eligible"
@@ -108,7 +109,8 @@ func (n *Node) open() error {
 		return err
 	}
 	n.env = ferry.Env{Node: n.name, Code: n.code, Log: n.log, MoveLease: time.Duration(n.conf.MoveLease), Lease: time.Duration(n.conf.Lease),
-		Rounds: ferry.MaxRounds, Skew: time.Duration(n.conf.ClockSkew)}
+		Rounds: ferry.MaxRounds, Skew: time.Duration(n.conf.ClockSkew),
+		DriftPPM: float64(n.conf.ClockDrift), Began: kern.Now(kern.ClockMonotonic)}
 	n.met = metrics.New(n.snapshot)
 	n.net, err = transport.New(n.ctx, transport.Options{Identity: n.ident, Bind: n.conf.Bind, Port: n.conf.Port, Logger: n.log})
 	if err != nil {

@@ -190,7 +190,7 @@ func (n *Node) leave(ctx context.Context, r *record, f eligible.Facts, o order) 
 	epoch := r.epoch + 1
 	n.mu.Unlock()
 	offer := ferry.Offer{Process: r.id, Epoch: epoch, UID: f.Status.UID.Real, Command: strings.Join(f.Command, " "), Threads: uint32(len(f.Threads)),
-		Bytes: f.Status.VMRSSBytes, Ready: max(o.ready, 1), VDSO: f.VDSOBuildID, Auto: o.auto, Cause: o.cause, Load: o.load, CPUTime: uint64(cpuOf(f.Stat))}
+		Bytes: f.Status.VMRSSBytes, Ready: max(o.ready, 1), VDSO: f.VDSOBuildID, Auto: o.auto, Cause: o.cause, Load: o.load, CPUTime: uint64(cpuOf(f.Stat)) + r.usedAway()}
 	if offer.CPUs, offer.Speed = o.cpus, o.speed; o.cpus == 0 {
 		offer.CPUs, offer.Speed = n.balance.capacity()
 	}
@@ -205,6 +205,7 @@ func (n *Node) leave(ctx context.Context, r *record, f eligible.Facts, o order) 
 	release := func() {}
 	defer func() { release() }()
 	out, err := ferry.Send(&env, s, offer, ferry.Hooks{
+		Used: r.charge,
 		Parked: func(f *image.Family, g *region.Region) (err error) {
 			if a, err = n.depart(r, f, g, o.to); err == nil {
 				release, _ = a.use() // of the region: also when the move is given up

@@ -12,6 +12,7 @@ import (
 	"mosix/homeproxy"
 	"mosix/internal/abi"
 	"mosix/internal/id"
+	"mosix/internal/image"
 	"mosix/internal/kern"
 	"mosix/internal/mem"
 	"mosix/internal/stub"
@@ -282,7 +283,7 @@ func (g *Guest) parent(c *call, p, q *tracer.Process, n *tracer.Thread, b *beari
 	pid, about := b.pid, b.res.Out[0].Data
 	o := Options{
 		Process: id.Process{Home: g.Process.Home, PID: pid, Start: binary.LittleEndian.Uint64(about)}, Epoch: id.Epoch(binary.LittleEndian.Uint64(about[8:])),
-		PID: q.PID, Den: g.Den, Clocks: g.Clocks, Log: g.log, Code: g.code,
+		PID: q.PID, Den: g.Den, Clocks: g.Clocks, Image: &image.Process{}, Log: g.log, Code: g.code,
 	}
 	var shares uint32
 	if c.wish.SharesMemory {
@@ -301,6 +302,8 @@ func (g *Guest) parent(c *call, p, q *tracer.Process, n *tracer.Thread, b *beari
 		o.Region = q.Region
 		h := o.Region.Header()
 		h.State, h.RealOffset = stub.StateGuest, g.Region.Header().RealOffset
+		line, _ := g.line()
+		h.ClockCount, h.Clock[0] = 0, line
 	}
 	var err error
 	if o.Entry, err = g.Den.book(stub.Member{PID: uint32(pid), Deadline: g.Deadline(), Start: o.Process.Start, Epoch: uint64(o.Epoch),

@@ -37,11 +37,15 @@ func (g *Guest) both(c *call, row *homeproxy.Row, args [6]uint64) {
 	case abi.SysRtTgsigqueue:
 		g.signal(c, row, args, id.HomePID(int32(args[0])), id.HomePID(int32(args[1])), int(int32(args[2])))
 	case abi.SysClockGettime, sysGettimeofday, sysTime:
-		if c.nr == abi.SysClockGettime && (args[0] == 2 || args[0] == 3) {
-			g.comeHome(c, row.Name)
+		if c.nr == abi.SysClockGettime && countsCPU(uint32(args[0])) {
+			g.forward(c, row, args)
 			return
 		}
 		g.clock(c, args)
+	case sysGetrusage, sysTimes, abi.SysPrlimit, sysSetrlimit: // home's answer is amended
+		g.forward(c, row, args)
+	case abi.SysPrctl:
+		g.homeFirst(c, args)
 	default:
 		g.comeHome(c, row.Name)
 	}
@@ -60,6 +64,20 @@ func (g *Guest) sigaction(c *call, args [6]uint64) {
 		return
 	}
 	g.dispatch(c, homeproxy.Request{Nr: c.nr, Args: args, In: []homeproxy.Blob{{Addr: mem.Addr(args[1]), Data: act[:]}}})
+}
+
+// homeFirst makes a call at home and, where that went well, in the guest.
+func (g *Guest) homeFirst(c *call, args [6]uint64) {
+	hc := homeproxy.NewCall(c.nr, args)
+	req, errno, class := hc.Gather(g)
+	switch {
+	case errno != 0:
+		g.send(c.id, -int64(errno))
+	case class != homeproxy.Both:
+		g.comeHome(c, hc.Row.Name)
+	default:
+		g.dispatch(c, req)
+	}
 }
 
 // exitThread ends one thread on both sides; the last one ends the process.
@@ -142,11 +160,7 @@ func (g *Guest) lookedFor(t *call) bool {
 
 // clock answers a raw call for realtime from home's clock.
 func (g *Guest) clock(c *call, args [6]uint64) {
-	off := g.Clocks.Mono + g.Clocks.Real
-	if g.Region != nil {
-		off = g.Clocks.Mono + g.Region.Header().RealOffset
-	}
-	ns := kern.Now(kern.ClockMonotonic) + off
+	ns := g.realtime()
 	put := func(a uint64, lo, hi int64) int64 {
 		var b [16]byte
 		le.PutUint64(b[:], uint64(lo))

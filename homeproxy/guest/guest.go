@@ -17,6 +17,7 @@ import (
 	"mosix/homeproxy"
 	"mosix/internal/abi"
 	"mosix/internal/id"
+	"mosix/internal/image"
 	"mosix/internal/kern"
 	"mosix/internal/mem"
 	"mosix/internal/region"
@@ -81,6 +82,8 @@ type Guest struct {
 	done     chan struct{}
 	wg       sync.WaitGroup
 
+	used account // of processors
+
 	OnCall     func(name string, took time.Duration)
 	OnComeHome func(name string)
 }
@@ -123,6 +126,7 @@ type Options struct {
 	Kept     []mem.Range
 	Clocks   thaw.Clocks
 	Restarts map[id.HomePID]uint32
+	Image    *image.Process // that it was made from; nil where an earlier agent has made it
 	Link     Link
 	Log      *slog.Logger
 	Code     *stub.Code
@@ -144,6 +148,7 @@ func New(o Options) (*Guest, error) {
 	for h, n := range tids {
 		g.back[n] = h
 	}
+	g.openAccount(o.Image)
 	g.Den.enter(g)
 	return g, nil
 }
@@ -389,6 +394,7 @@ func (g *Guest) Result(tid id.HomePID, seq id.Seq, res homeproxy.Result) {
 		}
 		return
 	}
+	g.amend(c, &res)
 	if abi.IsRestart(res.Ret) && c.c.Total() > 0 && res.Regular {
 		// A file is read, or written, to the end of what was asked: our own stop between two pieces does not show.
 		c.restart = false

@@ -56,8 +56,9 @@ type Shadow struct {
 	done      chan struct{}
 	wg        sync.WaitGroup
 
-	OnCall func(name string, took time.Duration) // for metrics; may be nil
-	OnBorn Born
+	OnCall   func(name string, took time.Duration) // for metrics; may be nil
+	OnChange func()                                // a call has changed what decides on where the process may be; may be nil
+	OnBorn   Born
 
 	hands sync.Mutex // held by who traces a thread; taken before mu
 }
@@ -421,6 +422,9 @@ func (s *Shadow) finish(sl *slot, j *job) {
 	}
 	if s.OnCall != nil {
 		s.OnCall(row.Name, time.Since(j.started))
+	}
+	if s.OnChange != nil && ret >= 0 && row.LooksAfter(j.args) {
+		s.OnChange()
 	}
 	s.out.Result(sl.tid, j.seq, homeproxy.Result{Ret: ret, Out: out, Regular: row.Transfer != homeproxy.NoTransfer && (j.more && ret > 0 || abi.IsRestart(ret)) && s.regular(int(int32(j.args[0])))})
 }

@@ -34,16 +34,27 @@ type checkProbe struct {
 }
 
 func (a *app) checkCommand() *cobra.Command {
-	return a.jsonFlag(&cobra.Command{
+	var calls bool
+	c := a.jsonFlag(&cobra.Command{
 		Use:   "check",
 		Short: "Try whether this kernel has all that mosix needs",
 		Long: `Try each thing that mosix needs of the kernel, one after the other, and say what is there. Some probes need root; as another
 user they are unknown.
 
+With --syscalls nothing is tried: it says how many system calls of a process that is away run where, and which bring it home.
+Each of them, with the reason, stands in docs/syscalls.md.
+
 Exit status: 0 only if nothing that is required is missing or unknown.`,
 		Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error { return a.printCheck(check(probeKernel())) },
+		RunE: func(*cobra.Command, []string) error {
+			if calls {
+				return a.printCalls(countCalls())
+			}
+			return a.printCheck(check(probeKernel()))
+		},
 	})
+	c.Flags().BoolVar(&calls, "syscalls", false, "count the system calls by where they run for a process that is away")
+	return c
 }
 
 // probeKernel tries everything that internal/feature knows.

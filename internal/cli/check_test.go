@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"mosix/homeproxy"
 	"mosix/internal/feature"
 )
 
@@ -59,5 +60,38 @@ func TestCheckTriesEverything(t *testing.T) {
 	}
 	if (code == ExitOK) != r.OK {
 		t.Errorf("exit status %d, ok %t", code, r.OK)
+	}
+}
+
+// TestCallsAreCounted: every call is in exactly one class, and what is said to come home does.
+func TestCallsAreCounted(t *testing.T) {
+	var out strings.Builder
+	a := &app{out: &out, json: true}
+	if err := a.printCalls(countCalls()); err != nil {
+		t.Fatal(err)
+	}
+	var r callsReport
+	if err := json.Unmarshal([]byte(out.String()), &r); err != nil {
+		t.Fatal(err)
+	}
+	sum := 0
+	for _, c := range r.Classes {
+		sum += c.Calls
+		if c.Where == "" || c.Class == "ComeHome" && c.Calls < len(r.ComeHome) {
+			t.Errorf("%+v beside %d calls that come home", c, len(r.ComeHome))
+		}
+	}
+	if sum != r.Calls || r.Calls != len(homeproxy.Rows()) || len(r.Classes) != 5 {
+		t.Errorf("%d calls, of which %d are in %d classes", r.Calls, sum, len(r.Classes))
+	}
+	for _, c := range r.ComeHome {
+		if got := homeproxy.Lookup(c.Number).Classify([6]uint64{1, 1, 1, 1, 1, 1}); got != homeproxy.ComeHome || c.Reason == "" {
+			t.Errorf("%s is %v, for the reason %q", c.Name, got, c.Reason)
+		}
+	}
+	out.Reset()
+	a.json = false
+	if err := a.printCalls(r); err != nil || !strings.Contains(out.String(), "io_uring_setup") {
+		t.Errorf("%v:\n%s", err, out.String())
 	}
 }

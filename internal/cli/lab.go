@@ -92,9 +92,10 @@ func (l *labCommands) up() *cobra.Command {
 		Long: `Make a lab, start its agents, and return when they all know each other. The lab lives on until lab down.
 
 --cpus and --memory limit what users' programs and guests of a node use together, by cgroup; agents are outside the limit.
---clock falsifies what a node's agent reads as the time; programs that were started there read the machine's.
+--clock falsifies what a node's agent reads as the time; programs that were started there read the machine's. drift=200ppm
+after it makes that clock too fast, or too slow, from then on.
 --bind puts a file into the first folder of PATH in every node, readable for all users wherever it lies on the machine.`,
-		Example: "  mosixctl lab up --nodes 3 --cpus 1,0.5,0.5 --memory 512MiB\n  mosixctl lab up --policy none --clock n2=+3s --bind ./a.out",
+		Example: "  mosixctl lab up --nodes 3 --cpus 1,0.5,0.5 --memory 512MiB\n  mosixctl lab up --policy none --clock n2=+3s,drift=200ppm --bind ./a.out",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			o.Name = firstNonEmpty(o.Name, l.name)
@@ -102,7 +103,7 @@ func (l *labCommands) up() *cobra.Command {
 			if o.CPUs, err = parseCPUs(cpus); err != nil {
 				return exitWith(ExitUsage, err)
 			}
-			if o.Clock, err = parseClocks(clock); err != nil {
+			if o.Clock, o.Drift, err = parseClocks(clock); err != nil {
 				return exitWith(ExitUsage, err)
 			}
 			if memory != "" {
@@ -132,7 +133,7 @@ func (l *labCommands) up() *cobra.Command {
 	f.StringVar(&memory, "memory", "", "memory that programs of a node get in all, such as 512MiB")
 	f.StringVar(&o.Policy, "policy", "", "how the agents balance: none, mosix (default: the agents' own default)")
 	f.DurationVar(&o.Period, "period", 0, "how often they balance (default: the agents' own default)")
-	f.StringSliceVar(&clock, "clock", nil, "NODE=SKEW: what that node's agent adds to the time it reads, such as n2=+3s")
+	f.StringSliceVar(&clock, "clock", nil, "NODE=SKEW[,drift=PPM]: what that node's agent adds to the time it reads, such as n2=+3s or n2=+3s,drift=200ppm")
 	f.StringArrayVar(&o.Bind, "bind", nil, "file to bring into the nodes' PATH (may be repeated)")
 	f.StringVar(&o.Mosixd, "mosixd", "", "the agent (default: mosixd next to mosixctl)")
 	f.StringVar(&o.LogLevel, "log-level", "", "of the agents: debug, info, warn, error")
@@ -163,17 +164,28 @@ func parseCPUs(words []string) ([]float64, error) {
 	return cpus, nil
 }
 
-func parseClocks(words []string) (map[id.Node]time.Duration, error) {
-	clocks := map[id.Node]time.Duration{}
+// parseClocks reads NODE=SKEW, each perhaps followed by the drift of the same node: commas have been taken for separators.
+func parseClocks(words []string) (map[id.Node]time.Duration, map[id.Node]int, error) {
+	clocks, drifts := map[id.Node]time.Duration{}, map[id.Node]int{}
+	last := id.Node("")
 	for _, w := range words {
-		node, skew, ok := strings.Cut(w, "=")
-		d, err := time.ParseDuration(skew)
-		if !ok || node == "" || err != nil {
-			return nil, fmt.Errorf("--clock: %q is not NODE=SKEW, such as n2=+3s or n1=-250ms", w)
+		name, value, ok := strings.Cut(w, "=")
+		if name == "drift" && last != "" {
+			ppm, err := strconv.Atoi(strings.TrimSuffix(value, "ppm"))
+			if err != nil || ppm <= -500000 || ppm >= 500000 {
+				return nil, nil, fmt.Errorf("--clock: %q is no drift, such as drift=200ppm or drift=-50ppm", w)
+			}
+			drifts[last] = ppm
+			continue
 		}
-		clocks[id.Node(node)] = d
+		d, err := time.ParseDuration(value)
+		if !ok || name == "" || err != nil {
+			return nil, nil, fmt.Errorf("--clock: %q is not NODE=SKEW, such as n2=+3s or n1=-250ms", w)
+		}
+		last = id.Node(name)
+		clocks[last] = d
 	}
-	return clocks, nil
+	return clocks, drifts, nil
 }
 
 // sayLab prints a lab as a table.
@@ -201,6 +213,9 @@ func sayLab(w io.Writer, s lab.Status) error {
 		}
 		if n.ClockSkew != 0 {
 			clock = n.ClockSkew.String()
+		}
+		if n.ClockDrift != 0 {
+			clock = fmt.Sprintf("%v,%+dppm", n.ClockSkew, n.ClockDrift)
 		}
 		if len(n.CutFrom) > 0 {
 			cut = strings.Trim(fmt.Sprint(n.CutFrom), "[]")

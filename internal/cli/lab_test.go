@@ -23,12 +23,12 @@ func TestParseLabFlags(t *testing.T) {
 			t.Errorf("%q CPUs are %v", bad, got)
 		}
 	}
-	got, err := parseClocks([]string{"n2=+3s", "n1=-250ms"})
-	if err != nil || len(got) != 2 || got["n2"] != 3*time.Second || got["n1"] != -250*time.Millisecond {
-		t.Errorf("clocks: %v, %v", got, err)
+	got, drifts, err := parseClocks([]string{"n2=+3s", "drift=200ppm", "n1=-250ms", "n3=0s", "drift=-50"})
+	if err != nil || len(got) != 3 || got["n2"] != 3*time.Second || got["n1"] != -250*time.Millisecond || len(drifts) != 2 || drifts["n2"] != 200 || drifts["n3"] != -50 {
+		t.Errorf("clocks: %v, drifting %v, %v", got, drifts, err)
 	}
-	for _, bad := range []string{"", "n2", "n2=", "=3s", "n2=3"} {
-		if got, err := parseClocks([]string{bad}); err == nil {
+	for _, bad := range []string{"", "n2", "n2=", "=3s", "n2=3", "drift=3ppm", "n2=1s drift=", "n2=1s drift=1s", "n2=1s drift=600000ppm"} {
+		if got, _, err := parseClocks(strings.Split(bad, " ")); err == nil {
 			t.Errorf("clock %q is %v", bad, got)
 		}
 	}

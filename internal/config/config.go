@@ -36,6 +36,7 @@ type Config struct {
 	Memory     Bytes    `toml:"memory"`      // limit to report as total; default: what the machine or the memory cgroup has
 	Cgroup     []string `toml:"cgroup"`      // cgroup directories that guests run in (v2, or one for each v1 controller)
 	ClockSkew  Duration `toml:"clock_skew"`  // added to every reading of the realtime clock: for tests of clocks apart
+	ClockDrift int      `toml:"clock_drift"` // by how many millionths that clock is too fast: the same
 	Lease      Duration `toml:"lease"`       // of a guest, once it runs: the longest partition that it survives
 	MoveLease  Duration `toml:"move_lease"`  // while a move is being decided
 	LogLevel   string   `toml:"log_level"`   // debug info warn error

@@ -56,6 +56,7 @@ cpus = 1.5
 memory = "512MiB"
 cgroup = ["/sys/fs/cgroup/mosix"]
 clock_skew = "-3s"
+clock_drift = 200
 lease = "1h"
 move_lease = "5s"
 log_level = "debug"
@@ -63,13 +64,13 @@ faults_file = "/run/faults"
 `), true)
 	want := Config{Name: "n1", StateDir: "/state", RunDir: "/run/n1", Bind: "10.0.0.1", Port: 7000, Seeds: []string{"n2", "n3:7946"},
 		Policy: "none", Period: Duration(250 * time.Millisecond), CPUs: 1.5, Memory: 512 << 20, Cgroup: []string{"/sys/fs/cgroup/mosix"},
-		ClockSkew: Duration(-3 * time.Second), Lease: Duration(time.Hour), MoveLease: Duration(5 * time.Second), LogLevel: "debug", FaultsFile: "/run/faults"}
+		ClockSkew: Duration(-3 * time.Second), ClockDrift: 200, Lease: Duration(time.Hour), MoveLease: Duration(5 * time.Second), LogLevel: "debug", FaultsFile: "/run/faults"}
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v, %v\nwant %+v", got, err, want)
 	}
 	// A key that this test does not know is not tested.
-	if v := reflect.ValueOf(want); v.NumField() != 18 {
-		t.Errorf("the configuration has %d keys, the test reads 18", v.NumField())
+	if v := reflect.ValueOf(want); v.NumField() != 19 {
+		t.Errorf("the configuration has %d keys, the test reads 19", v.NumField())
 	}
 	if got.ControlSocket() != "/run/n1/control.sock" {
 		t.Errorf("the control socket is %s", got.ControlSocket())

@@ -15,7 +15,8 @@ import (
 // History:
 //
 //	1  2026-11  first
-const CodecVersion = 1
+//	2  2026-11  what was used away; clocks
+const CodecVersion = 2
 
 // Encode gives the family's binary form.
 func (f *Family) Encode() []byte {
@@ -113,6 +114,10 @@ func (p *Process) encode(w *pack.Writer) {
 		}
 	}
 	w.U64(uint64(p.RealOffset))
+	putWords(w, &p.Away)
+	for _, c := range p.Clocks {
+		w.U64(uint64(c))
+	}
 	encodeInfos(w, p.Pending)
 	w.U32(uint32(len(p.Threads)))
 	for i := range p.Threads {
@@ -141,6 +146,10 @@ func decodeProcess(r *pack.Reader) (p Process) {
 		}
 	}
 	p.RealOffset = int64(r.U64())
+	getWords(r, &p.Away)
+	for i := range p.Clocks {
+		p.Clocks[i] = int64(r.U64())
+	}
 	p.Pending = decodeInfos(r)
 	n := r.Count(27 * 8)
 	for i := 0; i < n && r.Err() == nil; i++ {
@@ -192,6 +201,7 @@ func (t *Thread) encode(w *pack.Writer) {
 	w.U32(t.RseqSize)
 	w.U32(t.RseqSig)
 	encodeInfos(w, t.Pending)
+	putWords(w, &t.Away)
 }
 
 func encodeInfos(w *pack.Writer, infos []abi.Siginfo) {
@@ -223,5 +233,6 @@ func decodeThread(r *pack.Reader) (t Thread) {
 	t.Robust, t.RobustLen, t.ClearTID = r.U64(), r.U64(), r.U64()
 	t.Rseq, t.RseqSize, t.RseqSig = r.U64(), r.U32(), r.U32()
 	t.Pending = decodeInfos(r)
+	getWords(r, &t.Away)
 	return t
 }

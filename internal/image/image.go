@@ -33,6 +33,21 @@ type Process struct {
 	ITimers    [2][4]uint64  // ITIMER_VIRTUAL and ITIMER_PROF, as struct itimerval: they count where the program computes
 	Pending    []abi.Siginfo // signals for the process as a whole, to be queued again
 	RealOffset int64         // home's realtime clock minus its monotonic one, ns
+	Away       Usage         // by all threads on all hosts up to now, also by those that have ended
+	Clocks     [3]int64      // monotonic, boot and realtime, ns, when it was stopped: none is ever less again
+}
+
+// Usage is what was used of processors, away from home.
+type Usage struct {
+	Run, User, Sys uint64 // ns; Run is what the scheduler has counted
+	MinFlt, MajFlt uint64
+	MaxRSS         uint64 // KiB, the highest
+}
+
+// Plus adds two.
+func (u Usage) Plus(o Usage) Usage {
+	return Usage{Run: u.Run + o.Run, User: u.User + o.User, Sys: u.Sys + o.Sys, MinFlt: u.MinFlt + o.MinFlt, MajFlt: u.MajFlt + o.MajFlt,
+		MaxRSS: max(u.MaxRSS, o.MaxRSS)}
 }
 
 // Layout is where the kernel believes the parts of the address space are: struct prctl_mm_map without its vector.
@@ -68,6 +83,7 @@ type Thread struct {
 	RseqSize  uint32
 	RseqSig   uint32
 	Pending   []abi.Siginfo // taken out of the kernel's queue by the freeze, to be queued again
+	Away      Usage         // of this thread, on all hosts
 }
 
 // Ranges lists the areas' ranges.

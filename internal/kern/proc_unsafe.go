@@ -178,8 +178,25 @@ func PollIn(f *os.File, d time.Duration) (in, hup bool) {
 	return p[0].Revents&unix.POLLIN != 0, p[0].Revents&(unix.POLLHUP|unix.POLLERR|unix.POLLNVAL) != 0
 }
 
-// Resource limits that concern memory: a guest has its home's.
+// SetLimit gives another process limits, as far as its hard ones allow.
+func SetLimit(pid, what int, soft, hard uint64) error {
+	var old unix.Rlimit
+	if err := unix.Prlimit(pid, what, nil, &old); err != nil {
+		return fmt.Errorf("read limit %d of process %d: %w", what, pid, err)
+	}
+	hard = min(hard, old.Max)
+	if err := unix.Prlimit(pid, what, &unix.Rlimit{Cur: min(soft, hard), Max: hard}, nil); err != nil {
+		return fmt.Errorf("set limit %d of process %d: %w", what, pid, err)
+	}
+	return nil
+}
+
+// CPUClock is the clock that counts the CPU time of process pid.
+func CPUClock(pid int) int { return ^pid<<3 | 2 }
+
+// Resource limits that concern memory and CPU time: a guest has its home's.
 const (
+	LimitCPU     = unix.RLIMIT_CPU
 	LimitData    = unix.RLIMIT_DATA
 	LimitStack   = unix.RLIMIT_STACK
 	LimitMemlock = unix.RLIMIT_MEMLOCK

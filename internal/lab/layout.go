@@ -47,8 +47,10 @@ type Node struct {
 	CPUs      float64       `json:"cpus,omitempty"`         // quota; 0: none
 	Memory    uint64        `json:"memory_bytes,omitempty"` // limit; 0: none
 	ClockSkew time.Duration `json:"clock_skew_ns,omitempty"`
-	Guests    []string      `json:"guest_cgroups,omitempty"` // cgroup directories below which the agent makes guests' groups
-	Users     []cgroupDir   `json:"user_cgroups,omitempty"`  // those that Exec's programs run in
+	// ClockDrift is by how many millionths the agent's clock is too fast.
+	ClockDrift int         `json:"clock_drift_ppm,omitempty"`
+	Guests     []string    `json:"guest_cgroups,omitempty"` // cgroup directories below which the agent makes guests' groups
+	Users      []cgroupDir `json:"user_cgroups,omitempty"`  // those that Exec's programs run in
 }
 
 // record is lab.json.

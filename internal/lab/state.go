@@ -79,7 +79,7 @@ func (l *Lab) configOf(n Node, o Options) config.Config {
 	c.CPUs = n.CPUs
 	c.Memory = config.Bytes(n.Memory)
 	c.Cgroup = n.Guests
-	c.ClockSkew = config.Duration(n.ClockSkew)
+	c.ClockSkew, c.ClockDrift = config.Duration(n.ClockSkew), n.ClockDrift
 	if o.Policy != "" {
 		c.Policy = o.Policy
 	}

@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -26,6 +28,7 @@ type Options struct {
 	Policy   string                    // of the agents; "": their own default
 	Period   time.Duration             // likewise
 	Clock    map[id.Node]time.Duration // what a node's agent adds to the time that it reads
+	Drift    map[id.Node]int           // by how many millionths that time is too fast
 	LogLevel string                    // likewise
 	Bind     []string                  // files and folders that get into the first folder of PATH
 	Mosixctl string                    // becomes init, and is bound; default: the running program
@@ -95,7 +98,7 @@ func (o *Options) complete() error {
 			return fmt.Errorf("a quota of %g CPUs: want 0.01 or more, or 0 for none", c)
 		}
 	}
-	for n := range o.Clock {
+	for _, n := range slices.Concat(slices.Collect(maps.Keys(o.Clock)), slices.Collect(maps.Keys(o.Drift))) {
 		if !o.has(n) {
 			return fmt.Errorf("a clock for node %q, which the lab does not have: want n1 to %s", n, nodeName(o.Nodes-1))
 		}
@@ -161,7 +164,7 @@ func (l *Lab) build(o Options) error {
 		return err
 	}
 	for i := range o.Nodes {
-		n := Node{Name: nodeName(i), Address: nodeAddress(i), Memory: o.Memory, ClockSkew: o.Clock[nodeName(i)]}
+		n := Node{Name: nodeName(i), Address: nodeAddress(i), Memory: o.Memory, ClockSkew: o.Clock[nodeName(i)], ClockDrift: o.Drift[nodeName(i)]}
 		switch len(o.CPUs) {
 		case 0:
 		case 1:

@@ -23,7 +23,8 @@ import "mosix/internal/mem"
 //
 //	1  2026-11  first
 //	2  2026-11  a slot's call may make a thread or a process (SlotClone); a keeper has several members and gives out numbers
-const Version = 2
+//	3  2026-11  a guest's realtime follows home's: Header.Clock
+const Version = 3
 
 // Offsets and sizes of the region's parts, in bytes.
 const (
@@ -92,7 +93,11 @@ type Header struct {
 	Home     [64]byte
 	Peer     [64]byte // the node that runs the guest, or the home of a guest
 
-	RealOffset int64 // of a guest: home's realtime clock minus its monotonic one, ns
+	RealOffset int64 // of a guest: home's realtime clock minus its monotonic one, ns, when it came
+	// Clock[ClockCount%2] is how it is now. The agent writes the other one and then counts.
+	ClockCount uint32
+	_          uint32
+	Clock      [2]ClockLine
 }
 
 // Slot is at the start of each slot. The agent fills Nr to Mask, then bumps Req; the stub answers with Done = Req.

@@ -21,6 +21,35 @@
 #define FUTEX_WAKE 1
 #define SIG_SETMASK 2
 
+// REALTIME makes of a monotonic time in AX home's realtime, with the header's region at R9, by ClockLine.At. It uses CX, DX, DI
+// and R11. The line is looked for again where the agent has counted meanwhile.
+#define REALTIME(again, late, near) \
+again: \
+	MOVL (const_HeaderOff+Header_ClockCount)(R9), R11 \
+	MOVL R11, DI \
+	ANDL $1, DI \
+	SHLL $6, DI \
+	LEAQ (const_HeaderOff+Header_Clock)(R9)(DI*1), DI \
+	MOVQ AX, CX \
+	SUBQ ClockLine_Base(DI), CX \
+	MOVQ ClockLine_Rate(DI), DX \
+	JGE late \
+	MOVQ ClockLine_Before(DI), DX \
+	CMPQ CX, $-0x80000000 \
+	JGE near \
+	XORL CX, CX \
+late: \
+	CMPQ CX, ClockLine_Span(DI) \
+	JLE near \
+	MOVQ ClockLine_Span(DI), CX \
+near: \
+	IMULQ CX, DX \
+	SARQ $const_ClockBits, DX \
+	ADDQ ClockLine_Offset(DI), DX \
+	CMPL R11, (const_HeaderOff+Header_ClockCount)(R9) \
+	JNE again \
+	ADDQ DX, AX
+
 // func blobAddr() unsafe.Pointer
 TEXT ·blobAddr(SB), NOSPLIT, $0-8
 	LEAQ ·blob(SB), AX
@@ -349,7 +378,8 @@ real:
 	MOVQ $1000000000, CX
 	IMULQ CX, AX
 	ADDQ 8(SI), AX
-	ADDQ (const_HeaderOff+Header_RealOffset)(R9), AX
+	REALTIME(clockagain, clocklate, clocknear)
+	MOVQ $1000000000, CX
 	XORL DX, DX
 	DIVQ CX
 	MOVQ AX, 0(SI)
@@ -379,7 +409,8 @@ nozone:
 	MOVQ $1000000000, CX
 	IMULQ CX, AX
 	ADDQ 8(SI), AX
-	ADDQ (const_HeaderOff+Header_RealOffset)(R9), AX
+	REALTIME(dayagain, daylate, daynear)
+	MOVQ $1000000000, CX
 	XORL DX, DX
 	DIVQ CX
 	MOVQ AX, 0(SI)
@@ -408,7 +439,8 @@ dayret:
 	MOVQ $1000000000, CX
 	IMULQ CX, AX
 	ADDQ 8(SI), AX
-	ADDQ (const_HeaderOff+Header_RealOffset)(R9), AX
+	REALTIME(timeagain, timelate, timenear)
+	MOVQ $1000000000, CX
 	XORL DX, DX
 	DIVQ CX
 	TESTQ R8, R8

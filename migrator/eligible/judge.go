@@ -191,6 +191,14 @@ func judgeRights(r *refusals, f *Facts, a Asker) {
 	}
 }
 
+// Standing gives the reasons why a process that is away may not be so any more: what it runs with now, or how.
+func Standing(f Facts, asker Asker) image.Refusals {
+	r := &refusals{}
+	judgeRights(r, &f, asker)
+	judgePolicies(r, &f)
+	return r.done()
+}
+
 func judgeThreads(r *refusals, f *Facts) {
 	for _, th := range f.threads() {
 		at := fmt.Sprintf("/proc/%d/status", f.PID)
@@ -213,6 +221,13 @@ func judgeThreads(r *refusals, f *Facts) {
 		if th.TracerPID != 0 {
 			r.add(Traced, "A debugger or tracer has hold of it; detach that first.", "TracerPid: %d in %s", th.TracerPID, at)
 		}
+	}
+	judgePolicies(r, f)
+}
+
+// judgePolicies refuses what a host does not give.
+func judgePolicies(r *refusals, f *Facts) {
+	for _, th := range f.threads() {
 		switch th.Policy {
 		case procfs.SchedFIFO, procfs.SchedRR, procfs.SchedDeadline:
 			r.add(Realtime, "It has a real-time scheduling policy, which a host does not give to guests; chrt -o -p 0 PID makes it ordinary.",

@@ -256,6 +256,7 @@ func (h *homecomer) run() error {
 		return err
 	}
 	b0 := time.Now()
+	h.env.awaitClocks(h.family, h.env.readings(thaw.Clocks{Real: h.env.Realtime() - kern.Now(kern.ClockMonotonic)}))
 	if err := thaw.Back(p, h.family); err != nil {
 		return err
 	}

@@ -260,6 +260,8 @@ func (m *homeward) sendRest(p *tracer.Process, src *pages.Source) error {
 	if err != nil {
 		return err
 	}
+	m.g.Charge(&img)
+	img.Clocks = m.g.Readings()
 	// What pends in the guest's kernel travels; it comes to rest where the process is.
 	for i, t := range p.Held() {
 		own, err := kern.PeekSiginfo(t.TID, false)

@@ -24,6 +24,7 @@ type Arrived struct {
 	PID      int
 	Kept     []mem.Range
 	Restarts map[id.HomePID]uint32
+	Image    *image.Process
 }
 
 // target is one guest in the making.
@@ -252,7 +253,7 @@ func (t *target) decide(run func(*Arrived)) error {
 		t.g.Discard()
 		return err
 	}
-	a := &Arrived{Offer: t.offer, Guest: t.g, PID: t.g.P.PID, Restarts: map[id.HomePID]uint32{}}
+	a := &Arrived{Offer: t.offer, Guest: t.g, PID: t.g.P.PID, Restarts: map[id.HomePID]uint32{}, Image: &t.family.Members[0]}
 	for i := range t.family.Members[0].Threads {
 		if th := &t.family.Members[0].Threads[i]; int64(th.Regs.RAX) == -516 {
 			a.Restarts[th.TID] = uint32(th.Regs.OrigRAX)
@@ -262,6 +263,9 @@ func (t *target) decide(run func(*Arrived)) error {
 		if thaw.Kept(x) {
 			a.Kept = append(a.Kept, x.Range)
 		}
+	}
+	if ClockUncorrected.Hit() == nil {
+		t.env.awaitClocks(t.family, t.env.readings(t.g.Plan.Clocks))
 	}
 	run(a)
 	if err := t.g.Run(); err != nil {

@@ -61,10 +61,18 @@ type Env struct {
 	Lease     time.Duration
 	Rounds    int           // before the freeze, at most; 0 is stop-and-copy
 	Skew      time.Duration // of this agent's realtime clock: for tests of clocks apart
+	DriftPPM  float64       // the same: by how much it is too fast
+	Began     int64         // from when on that is so: monotonic, ns
 }
 
 // Realtime reads the agent's realtime clock, in nanoseconds.
-func (e *Env) Realtime() int64 { return kern.Now(kern.ClockRealtime) + int64(e.Skew) }
+func (e *Env) Realtime() int64 {
+	t := kern.Now(kern.ClockRealtime) + int64(e.Skew)
+	if e.DriftPPM != 0 {
+		t += int64(float64(kern.Now(kern.ClockMonotonic)-e.Began) * e.DriftPPM / 1e6)
+	}
+	return t
+}
 
 func strategy(rounds int) string {
 	if rounds == 0 {
@@ -105,6 +113,7 @@ type source struct {
 
 // Hooks are told what becomes of the process while it moves.
 type Hooks struct {
+	Used     func(*image.Process)                      // enters into the image what was used away up to now
 	Parked   func(*image.Family, *region.Region) error // before Commit is sent: the guest's calls may come at any time from then on
 	Unparked func()                                    // the move was given up after Parked: the process is about to run on here
 }
@@ -407,6 +416,7 @@ func (m *source) finish(p *tracer.Process, src *pages.Source) error {
 		return err
 	}
 	freeze.Mend(p)
+	thaw.RewindCPUClock(p)
 	m.took.mark("stop")
 	if _, err := m.on(migrator.Froze); err != nil {
 		return err
@@ -422,6 +432,8 @@ func (m *source) finish(p *tracer.Process, src *pages.Source) error {
 		return fmt.Errorf("process %d has made %d threads while it was copied, its shared page has room for %d: try again", p.PID, len(img.Threads), p.Region.Slots)
 	}
 	img.RealOffset = m.clk.Real
+	img.Clocks = m.env.readings(thaw.Clocks{Real: m.env.Realtime() - kern.Now(kern.ClockMonotonic)})
+	m.hooks.Used(&img)
 	m.took.mark("capture")
 	if _, err := sendAreas(m.s, m.offer.Epoch, img.Areas, src, len(m.round) == 0, nil, &m.took); err != nil {
 		return err

@@ -13,6 +13,7 @@ import (
 	"mosix/internal/abi"
 	"mosix/internal/kern"
 	"mosix/internal/mem"
+	"mosix/internal/stub"
 	"mosix/internal/tracer"
 )
 
@@ -20,7 +21,8 @@ import (
 // jump to the region. offset is home's realtime minus home's monotonic clock, in nanoseconds. A guest without a vDSO makes
 // raw calls, which are answered elsewhere.
 func PatchClocks(p *tracer.Process, vdso mem.Addr, offset int64) error {
-	p.Region.Header().RealOffset = offset
+	h := p.Region.Header()
+	h.RealOffset, h.ClockCount, h.Clock[0] = offset, 0, stub.ClockLine{Offset: offset}
 	if vdso == 0 {
 		return nil
 	}
@@ -38,7 +40,7 @@ func PatchClocks(p *tracer.Process, vdso mem.Addr, offset int64) error {
 			return fmt.Errorf("correct %s: %w", e.name, err)
 		}
 	}
-	return nil
+	return fillHook(p)
 }
 
 const jumpSize = 12

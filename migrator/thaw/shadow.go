@@ -126,6 +126,9 @@ func Back(p *tracer.Process, f *image.Family) error {
 		mask uint64
 	}
 	owns := map[int]own{}
+	if m.Away.Run > 0 {
+		_ = showAway(p, m) // where that cannot be, home's own count is seen
+	}
 	for i := range m.Threads {
 		th := &m.Threads[i]
 		t := p.Thread(int(th.TID))
