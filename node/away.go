@@ -85,8 +85,8 @@ type away struct {
 	users   sync.WaitGroup // of the region
 	memory  atomic.Int32   // of the shadow: held, going, gone
 
-	signals unheard
-	execs   atomic.Bool // one is under way
+	signals   unheard
+	executing id.Seq // the call that executes a program, while it does; guarded by mu
 }
 
 // record finds or makes the record of a process.
@@ -470,7 +470,6 @@ func (a *away) connect(s *ferry.Stream, heard uint64) bool {
 	for _, u := range a.signals.after(heard) {
 		out.signal(u)
 	}
-	out.Stopped(a.sh.IsStopped())
 	a.sh.Connect(out)
 	return true
 }

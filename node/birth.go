@@ -40,7 +40,7 @@ func (a *away) bear(pid, slot int) (about homeproxy.Blob, err error) {
 		return about, fmt.Errorf("%v is away no longer", a.r.id)
 	}
 	defer done()
-	f, g, err := freeze.Birth{PID: pid, Parent: a.region, Actions: a.shadow().Actions(), Home: n.name, Peer: a.where,
+	f, g, err := freeze.Birth{PID: pid, Parent: a.region, Slot: slot, Actions: a.shadow().Actions(), Home: n.name, Peer: a.where,
 		Lease: n.env.MoveLease + migrator.Margin, Code: n.code}.Settle()
 	if err != nil {
 		_ = kern.Kill(pid, 9) // it has never run, and must not wait for ever

@@ -53,6 +53,7 @@ type Shadow struct {
 	delayed   []func() // calls that wait for the end of that
 	hold      bool     // signals stay in the ring: the guest is about to come home
 	ended     bool
+	stopped   bool // as was told last
 	done      chan struct{}
 	wg        sync.WaitGroup
 
@@ -127,8 +128,12 @@ func (s *Shadow) Connect(out Output) {
 		return
 	}
 	s.out, s.hold = out, false
-	if out != nil && s.ended {
-		out.Ended()
+	if out != nil {
+		s.stopped = s.IsStopped()
+		out.Stopped(s.stopped)
+		if s.ended {
+			out.Ended()
+		}
 	}
 	s.ring()
 }
@@ -445,7 +450,6 @@ func (s *Shadow) regular(fd int) bool {
 func (s *Shadow) watch() {
 	defer s.pidfd.Close()
 	defer s.stat.Close()
-	stopped := false
 	buf := make([]byte, 512)
 	for {
 		select {
@@ -464,8 +468,8 @@ func (s *Shadow) watch() {
 		}
 		// Looked at and told under the lock: a SIGCONT that is recorded afterwards is told afterwards.
 		s.mu.Lock()
-		if now := s.isStopped(buf); now != stopped {
-			stopped = now
+		if now := s.isStopped(buf); now != s.stopped {
+			s.stopped = now
 			if s.out != nil {
 				s.out.Stopped(now)
 			}

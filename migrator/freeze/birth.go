@@ -17,6 +17,7 @@ import (
 type Birth struct {
 	PID     int
 	Parent  *region.Region
+	Slot    int                         // where it waits there
 	Actions [abi.NSig + 1]abi.SigAction // of the parent
 	Home    id.Node
 	Peer    id.Node // where its guest is about to be
@@ -41,7 +42,7 @@ func (b Birth) Settle() (f *image.Family, g *region.Region, err error) {
 		if err != nil {
 			return err
 		}
-		idle := t.Mask
+		idle := b.Parent.Slot(b.Slot).Idle // it may not have come to setting its mask yet
 		if err := p.Replant(t, b.Parent); err != nil {
 			return err
 		}

@@ -51,6 +51,7 @@ func Table() []Workload {
 		c("sleep", "sleep"),
 		c("epoll", "epoll with ignored signals arriving"),
 		c("shared", "shared memory of one process"),
+		c("children", "processes and threads that come and go"),
 		c("comehome", "calls that come home"),
 		c("world", "the world of its home"),
 		{Name: "goruntime", Kind: "Go runtime", Uses: []string{"goruntime"}, Line: "work-goruntime SECONDS STOP", Stops: true},
