@@ -96,8 +96,11 @@ func (d *Den) leave(g *Guest) bool {
 	return last
 }
 
-// close frees what this agent has of the den, after its last guest has left.
+// close ends the keeper and frees what this agent has of the den, after its last guest was closed.
 func (d *Den) close() {
+	if err := kern.Kill(d.KeeperID, abi.SIGKILL); err != nil && !kern.IsGone(err) {
+		d.Log.Warn("cannot end a keeper", "keeper", d.KeeperID, "err", err)
+	}
 	d.Listener.Close()
 	d.Keeper.Close()
 	thaw.RemoveCgroups(d.Cgroups)

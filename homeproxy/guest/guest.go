@@ -593,7 +593,7 @@ func (g *Guest) Kill() {
 	}
 }
 
-// Close frees what this agent has of the guest, after Stop.
+// Close frees what this agent has of the guest, after Kill and Stop.
 func (g *Guest) Close() {
 	if g.Uffd != nil {
 		g.Uffd.Close()
