@@ -1,0 +1,296 @@
+package conformance
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"mosix/internal/id"
+	"mosix/internal/lab"
+	"mosix/node/api"
+	"mosix/test/cluster"
+)
+
+// Mode is where a case runs.
+type Mode string
+
+// The modes, in the order in which a case goes through them.
+const (
+	Native    Mode = "native"    // on this machine, as an ordinary user
+	AtHome    Mode = "home"      // in a node, where it stays
+	Forwarded Mode = "forwarded" // moved to another node before it begins
+	Moving    Mode = "moving"    // moved again between after each move has ended, as long as it lasts
+)
+
+const (
+	between  = 100 * time.Millisecond
+	patience = 30 * time.Second // that a run may take beyond its time
+)
+
+// Outcome is what a run of a case came to.
+type Outcome struct {
+	Wrong  string // empty: it holds
+	Rounds int
+	Moved  int
+	PID    int
+}
+
+// Runner runs cases and counts.
+type Runner struct {
+	Suite   *Suite
+	Cluster *cluster.Cluster // nil: only natively
+	Home    id.Node
+	Others  []id.Node
+	Seconds float64 // that a case goes on while it is moved
+
+	mu    sync.Mutex
+	count Count
+}
+
+// Count is what was done, over all cases.
+type Count struct {
+	Runs, Rounds, Moved int
+	Refused             map[string]int // by reason
+	FreezeMS            []float64
+}
+
+// Counted is a copy of what was counted up to now.
+func (r *Runner) Counted() Count {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c := r.count
+	c.Refused = map[string]int{}
+	for what, n := range r.count.Refused {
+		c.Refused[what] = n
+	}
+	c.FreezeMS = append([]float64(nil), r.count.FreezeMS...)
+	return c
+}
+
+// process is a started program, in a node or on this machine.
+type process struct {
+	wait     func() error
+	complain *said
+	out      *said
+	begin    io.WriteCloser // a byte lets it begin
+	ended    chan struct{}
+	err      error
+}
+
+// Run runs a case in one mode. The error is about the machinery; what is wrong with the case stands in the outcome.
+func (r *Runner) Run(ctx context.Context, c Case, mode Mode) (Outcome, error) {
+	seconds := 0.0
+	args := []string{"run", c.Name}
+	switch mode {
+	case Native:
+		seconds = 0.05
+	case Moving:
+		seconds = r.Seconds
+	}
+	args = append(args, fmt.Sprint(seconds))
+	if mode == Forwarded || mode == Moving {
+		args = append(args, "wait")
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience+time.Duration(seconds*float64(time.Second)))
+	defer cancel()
+	p, err := r.start(ctx, c.Program, mode, args)
+	if err != nil {
+		return Outcome{}, fmt.Errorf("start %s: %w", c, err)
+	}
+	defer p.begin.Close()
+	var o Outcome
+	if mode == Forwarded || mode == Moving {
+		o.PID, o.Moved, err = r.moveAbout(ctx, p, mode)
+	}
+	<-p.ended
+	if err == nil {
+		o.judge(ctx, c, p)
+	} else {
+		o.Wrong = err.Error()
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.count.Runs++
+	r.count.Rounds += o.Rounds
+	return o, nil
+}
+
+var (
+	pidLine    = regexp.MustCompile(`(?m)^pid (\d+)$`)
+	roundsLine = regexp.MustCompile(`(?m)^(\d+) rounds$`)
+)
+
+// judge holds what was printed to what a case that holds prints: that, and nothing else.
+func (o *Outcome) judge(ctx context.Context, c Case, p *process) {
+	if m := roundsLine.FindStringSubmatch(p.complain.String()); m != nil {
+		o.Rounds, _ = strconv.Atoi(m[1])
+	}
+	text := strings.TrimSpace(p.out.String())
+	switch {
+	case ctx.Err() != nil:
+		o.Wrong = fmt.Sprintf("it did not end in time; it says: %s", text)
+	case strings.Contains(text, "not ok "):
+		o.Wrong = text[strings.Index(text, "not ok "):]
+	case p.err != nil:
+		o.Wrong = fmt.Sprintf("it ended with %v; it says: %s", p.err, text)
+	case text != "ok "+c.Name:
+		o.Wrong = fmt.Sprintf("it ended with 0 and printed %q", text)
+	}
+}
+
+// moveAbout moves p away, lets it begin, and in mode moving goes on until it has ended. It cancels nothing: a case that hangs
+// is ended by the context of its run.
+func (r *Runner) moveAbout(ctx context.Context, p *process, mode Mode) (pid, moved int, err error) {
+	for pid == 0 {
+		if m := pidLine.FindStringSubmatch(p.complain.String()); m != nil {
+			pid, _ = strconv.Atoi(m[1])
+		} else if p.hasEnded(time.Millisecond) {
+			return 0, 0, fmt.Errorf("it ended before it began: %v", p.err)
+		}
+	}
+	stop := func(err error) (int, int, error) {
+		p.begin.Close() // it ends when it reads nothing
+		return pid, moved, err
+	}
+	for try := 0; ; try++ { // it waits, so that nothing but its being on the way speaks against a move
+		done, why, err := r.move(pid, r.Others[0])
+		if err != nil {
+			return stop(err)
+		}
+		if done {
+			break
+		}
+		if try == 20 {
+			return stop(fmt.Errorf("it was not moved before it began: %s", why))
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	if _, err := p.begin.Write([]byte("g")); err != nil {
+		return stop(fmt.Errorf("let it begin: %w", err))
+	}
+	if mode != Moving {
+		return pid, 1, nil
+	}
+	stations := append(append([]id.Node{}, r.Others[1:]...), r.Home, r.Others[0])
+	for i := 0; !p.hasEnded(between); i++ {
+		done, why, err := r.move(pid, stations[i%len(stations)])
+		if done {
+			moved++
+		}
+		if err != nil && !p.hasEnded(time.Second) {
+			return pid, moved, fmt.Errorf("%w (%s)", err, why)
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return pid, moved, nil
+}
+
+// move asks once. It returns false with the reasons where it was not moved; the error is that of a move that failed.
+func (r *Runner) move(pid int, to id.Node) (done bool, why string, err error) {
+	target := string(to)
+	if to == r.Home {
+		target = api.ToHome
+	}
+	m, err := r.Cluster.Migrate(r.Home, cluster.User1, pid, target)
+	if err != nil {
+		return false, "", err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch m.Result {
+	case api.ResultMoved:
+		r.count.Moved++
+		r.count.FreezeMS = append(r.count.FreezeMS, m.FreezeMS)
+		return true, "", nil
+	case api.ResultRefused:
+		var reasons []string
+		if r.count.Refused == nil {
+			r.count.Refused = map[string]int{}
+		}
+		for _, x := range m.Refusals {
+			r.count.Refused[x.What]++
+			reasons = append(reasons, fmt.Sprint(x))
+		}
+		return false, strings.Join(reasons, "; "), nil
+	}
+	return false, "", fmt.Errorf("the move to %s failed: %s", to, m.Error)
+}
+
+// hasEnded waits for the end, at most for d.
+func (p *process) hasEnded(d time.Duration) bool {
+	select {
+	case <-p.ended:
+		return true
+	case <-time.After(d):
+		return false
+	}
+}
+
+func (r *Runner) start(ctx context.Context, prog Program, mode Mode, args []string) (*process, error) {
+	in, begin, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer in.Close()
+	p := &process{complain: &said{}, out: &said{}, begin: begin, ended: make(chan struct{})}
+	if mode == Native {
+		c := exec.CommandContext(ctx, filepath.Join(r.Suite.Dir, prog.file()), args...)
+		c.Stdin, c.Stdout, c.Stderr = in, p.out, p.complain
+		c.Dir = "/tmp"
+		c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+		if os.Getuid() == 0 {
+			c.SysProcAttr.Credential = &syscall.Credential{Uid: nobody, Gid: nobody}
+		}
+		c.Cancel = func() error { return syscall.Kill(-c.Process.Pid, syscall.SIGKILL) }
+		c.WaitDelay = 2 * time.Second // a child that a failed case has left may hold a pipe
+		p.wait = c.Wait
+		err = c.Start()
+	} else {
+		c := r.Cluster.CommandContext(ctx, r.Home, lab.As{User: lab.DefaultUser, Dir: "/tmp"}, prog.file(), args...)
+		c.Stdin, c.Stdout, c.Stderr = in, p.out, p.complain
+		p.wait = c.Wait
+		err = c.Start()
+	}
+	if err != nil {
+		return nil, errors.Join(err, begin.Close())
+	}
+	go func() {
+		p.err = p.wait()
+		close(p.ended)
+	}()
+	return p, nil
+}
+
+// nobody is the number of the user that owns nothing, where root runs a case natively.
+const nobody = 65534
+
+// said is what a program prints, to be read while it does.
+type said struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (s *said) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.buf.Write(p)
+}
+
+func (s *said) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.buf.String()
+}
