@@ -15,7 +15,7 @@ ARGS     ?=
 # from the cache of go test (-count=1): it sees neither the kernel nor the agents that they build.
 KERNEL_DIRS  := internal/feature internal/kern internal/stub internal/region internal/tracer internal/keeper \
                 migrator/pages migrator/freeze migrator/thaw migrator/ferry homeproxy/shadow homeproxy/guest
-CLUSTER_DIRS := node internal/lab test/cluster test/workloads test/accept
+CLUSTER_DIRS := node internal/lab test/cluster test/workloads test/conformance test/accept
 
 # The brains have no goroutines, as floors_test.go sees to: there the race detector finds nothing and costs much.
 PURE_DIRS    := gossip balancer migrator homeproxy

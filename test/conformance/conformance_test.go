@@ -1,12 +1,14 @@
 package conformance
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -20,7 +22,7 @@ import (
 const levelEnv = "CONFORMANCE"
 
 // atOnce is the number of cases that run side by side: most of their time they wait.
-const atOnce = 6
+const atOnce = 8
 
 var (
 	built    *Suite
@@ -60,6 +62,11 @@ func summary(c Count) string {
 	}
 	slices.Sort(refused)
 	fmt.Fprintf(&b, ", refused: %s", strings.Join(refused, ", "))
+	slices.Sort(c.Failed)
+	fmt.Fprintf(&b, "; failed: %d", len(c.Failed))
+	for _, why := range slices.Compact(c.Failed) {
+		fmt.Fprintf(&b, "\n    %s", why)
+	}
 	return b.String()
 }
 
@@ -75,23 +82,48 @@ func suite(t *testing.T) *Suite {
 	return built
 }
 
+// result is what came of a case in a mode.
+type result struct {
+	o    Outcome
+	err  error
+	took time.Duration
+}
+
+// runAll runs every case in all modes, atOnce cases side by side, however many tests go test would run so.
+func runAll(ctx context.Context, r *Runner, modes []Mode) map[Case]map[Mode]result {
+	all := map[Case]map[Mode]result{}
+	work := make(chan Case)
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for range atOnce {
+		wg.Go(func() {
+			for c := range work {
+				of := map[Mode]result{}
+				for _, mode := range modes {
+					began := time.Now()
+					o, err := r.Run(ctx, c, mode)
+					of[mode] = result{o, err, time.Since(began)}
+				}
+				mu.Lock()
+				all[c] = of
+				mu.Unlock()
+			}
+		})
+	}
+	for _, c := range r.Suite.Cases {
+		work <- c
+	}
+	close(work)
+	wg.Wait()
+	return all
+}
+
 // TestNative holds the cases themselves to what the kernel of this machine does.
 func TestNative(t *testing.T) {
 	r := &Runner{Suite: suite(t)}
-	slots := make(chan struct{}, atOnce)
+	all := runAll(t.Context(), r, []Mode{Native})
 	for _, c := range r.Suite.Cases {
-		t.Run(c.String(), func(t *testing.T) {
-			t.Parallel()
-			slots <- struct{}{}
-			defer func() { <-slots }()
-			o, err := r.Run(t.Context(), c, Native)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if o.Wrong != "" {
-				t.Error(o.Wrong)
-			}
-		})
+		t.Run(c.String(), func(t *testing.T) { check(t, r, c, Native, all[c][Native]) })
 	}
 }
 
@@ -105,7 +137,7 @@ func TestConformance(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { // after the last subtest: a parallel one only starts when this function has returned
+	t.Cleanup(func() {
 		if err := c.Down(); err != nil {
 			t.Error(err)
 		}
@@ -114,33 +146,30 @@ func TestConformance(t *testing.T) {
 	if os.Getenv(levelEnv) == "full" {
 		runner.Seconds = 5
 	}
-	slots := make(chan struct{}, atOnce)
+	modes := []Mode{AtHome, Forwarded, Moving}
+	all := runAll(t.Context(), runner, modes)
 	for _, c := range s.Cases {
 		t.Run(c.String(), func(t *testing.T) {
-			t.Parallel()
-			slots <- struct{}{}
-			defer func() { <-slots }()
-			for _, mode := range []Mode{AtHome, Forwarded, Moving} {
-				t.Run(string(mode), func(t *testing.T) { runCase(t, c, mode) })
+			for _, mode := range modes {
+				t.Run(string(mode), func(t *testing.T) { check(t, runner, c, mode, all[c][mode]) })
 			}
 		})
 	}
 }
 
-// runCase runs a case and compares what came of it with the table of known faults.
-func runCase(t *testing.T, c Case, mode Mode) {
-	began := time.Now()
-	o, err := runner.Run(t.Context(), c, mode)
-	if err != nil {
-		t.Fatal(err)
+// check compares what came of a case with the table of known faults.
+func check(t *testing.T, r *Runner, c Case, mode Mode, got result) {
+	t.Helper()
+	if got.err != nil {
+		t.Fatal(got.err)
 	}
-	t.Logf("%d rounds, %d moves, %.2f s", o.Rounds, o.Moved, time.Since(began).Seconds())
+	t.Logf("%d rounds, %d moves, %.2f s", got.o.Rounds, got.o.Moved, got.took.Seconds())
 	f, isKnown := knownFault(c, mode)
 	switch {
-	case o.Wrong != "" && isKnown:
+	case got.o.Wrong != "" && isKnown:
 		t.Skipf("known: %s", f.why)
-	case o.Wrong != "":
-		t.Errorf("%s\n%s", o.Wrong, logs(runner.Cluster, o.PID))
+	case got.o.Wrong != "":
+		t.Errorf("%s\n%s", got.o.Wrong, logs(r.Cluster, got.o.PID))
 	case isKnown && !f.sometimes:
 		t.Errorf("it holds now: strike it from the table of known faults (it was: %s)", f.why)
 	}
@@ -148,10 +177,13 @@ func runCase(t *testing.T, c Case, mode Mode) {
 
 // logs is what the agents have written of process pid of n1, and what they were unhappy about.
 func logs(c *cluster.Cluster, pid int) string {
+	if pid == 0 {
+		return "" // it was never moved
+	}
 	var b strings.Builder
 	for _, n := range c.Nodes() {
 		text, err := c.AgentLog(n.Name)
-		if err != nil || pid == 0 {
+		if err != nil {
 			continue // the other logs may do
 		}
 		var lines []string

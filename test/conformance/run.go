@@ -35,7 +35,7 @@ const (
 
 const (
 	between  = 100 * time.Millisecond
-	patience = 30 * time.Second // that a run may take beyond its time
+	patience = 12 * time.Second // that a run may take beyond its time
 )
 
 // Outcome is what a run of a case came to.
@@ -61,6 +61,7 @@ type Runner struct {
 // Count is what was done, over all cases.
 type Count struct {
 	Runs, Rounds, Moved int
+	Failed              []string       // what moves failed with
 	Refused             map[string]int // by reason
 	FreezeMS            []float64
 }
@@ -74,6 +75,7 @@ func (r *Runner) Counted() Count {
 	for what, n := range r.count.Refused {
 		c.Refused[what] = n
 	}
+	c.Failed = append([]string(nil), r.count.Failed...)
 	c.FreezeMS = append([]float64(nil), r.count.FreezeMS...)
 	return c
 }
@@ -184,12 +186,12 @@ func (r *Runner) moveAbout(ctx context.Context, p *process, mode Mode) (pid, mov
 	}
 	stations := append(append([]id.Node{}, r.Others[1:]...), r.Home, r.Others[0])
 	for i := 0; !p.hasEnded(between); i++ {
-		done, why, err := r.move(pid, stations[i%len(stations)])
+		done, _, err := r.move(pid, stations[i%len(stations)])
 		if done {
 			moved++
 		}
-		if err != nil && !p.hasEnded(time.Second) {
-			return pid, moved, fmt.Errorf("%w (%s)", err, why)
+		if err != nil {
+			return pid, moved, err
 		}
 		if ctx.Err() != nil {
 			break
@@ -198,7 +200,8 @@ func (r *Runner) moveAbout(ctx context.Context, p *process, mode Mode) (pid, mov
 	return pid, moved, nil
 }
 
-// move asks once. It returns false with the reasons where it was not moved; the error is that of a move that failed.
+// move asks once. It returns false with the reasons where it was not moved. A move that failed has left the process alone, so
+// that is counted, and no error.
 func (r *Runner) move(pid int, to id.Node) (done bool, why string, err error) {
 	target := string(to)
 	if to == r.Home {
@@ -226,7 +229,10 @@ func (r *Runner) move(pid int, to id.Node) (done bool, why string, err error) {
 		}
 		return false, strings.Join(reasons, "; "), nil
 	}
-	return false, "", fmt.Errorf("the move to %s failed: %s", to, m.Error)
+	if !strings.Contains(m.Error, "has ended") {
+		r.count.Failed = append(r.count.Failed, m.Error)
+	}
+	return false, m.Error, nil
 }
 
 // hasEnded waits for the end, at most for d.

@@ -455,7 +455,7 @@ static int open_files(void)
 static void run_case(const struct one_case *c, double seconds, int wait)
 {
 	me = getpid();
-	moving = seconds > 0;
+	moving = seconds > 0 && wait;
 	friend_start();
 	int files = open_files();
 	if (wait) {

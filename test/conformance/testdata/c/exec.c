@@ -173,7 +173,7 @@ ROLE(surroundings)
 	EQ(umask(0), 0137);
 	OK(getrlimit(RLIMIT_NOFILE, &r));
 	EQ(r.rlim_cur, 77);
-	EQ(getpriority(PRIO_PROCESS, 0), 3);
+	EQ(getpriority(PRIO_PROCESS, 0), atoi(argv[0]));
 	OK(prctl(PR_GET_PDEATHSIG, &sig));
 	EQ(sig, SIGHUP);
 	EQ(prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0), 1);
@@ -190,11 +190,12 @@ CASE(exec_keeps_its_surroundings)
 		OK(chdir("/usr"));
 		umask(0137);
 		OK(setrlimit(RLIMIT_NOFILE, &r));
-		EQ(nice(3), 3);
+		int niceness = getpriority(PRIO_PROCESS, 0) + 3;
+		EQ(nice(3), niceness);
 		OK(prctl(PR_SET_PDEATHSIG, SIGHUP));
 		OK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
 		OK(prctl(PR_SET_CHILD_SUBREAPER, 1));
-		EXEC("surroundings");
+		EXEC("surroundings", number(niceness));
 	}
 	EXITS(p, 0);
 }
@@ -423,7 +424,7 @@ CASE(exec_drops_memory)
 {
 	char b[32];
 	/* high above where a new program puts anything */
-	void *p = MAPPED(mmap((void *)0x100000000000, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0));
+	void *p = MAPPED(mmap((void *)0x123456700000, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0));
 	snprintf(b, sizeof b, "%lx", (unsigned long)p);
 	pid_t c = forked();
 	if (c == 0)

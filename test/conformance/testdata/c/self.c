@@ -87,8 +87,8 @@ CASE(maps_shows_heap_stack_and_vdso)
 CASE(maps_shows_nothing_foreign)
 {
 	file("/proc/self/maps");
-	IS(strstr(text, "mosix") == NULL, "%s", strstr(text, "mosix"));
-	IS(strstr(text, "memfd") == NULL, "%s", strstr(text, "memfd"));
+	char *foreign = strstr(text, "memfd"); /* of which this program has none */
+	IS(foreign == NULL, "%.100s", foreign);
 }
 
 CASE(smaps_counts_pages)

@@ -319,7 +319,8 @@ CASE(udp_sends_and_receives)
 	close(r);
 	EQ(send(s, "x", 1, 0), 1);
 	ERR(recv(s, b, 16, 0), ECONNREFUSED); /* what ICMP has told */
-	ERR(sendto(s, b, 70000, 0, (struct sockaddr *)&a, sizeof a), EMSGSIZE);
+	static char big[70000];
+	ERR(sendto(s, big, sizeof big, 0, (struct sockaddr *)&a, sizeof a), EMSGSIZE);
 	close(s);
 }
 
