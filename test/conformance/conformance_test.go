@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -20,6 +21,9 @@ import (
 // levelEnv chooses how much is run: quick (the default) or full (each case is moved about five times as long, and every
 // mutation is tried).
 const levelEnv = "CONFORMANCE"
+
+// onlyEnv holds a regular expression: only the cases, such as exec/exec_of_a_script, that it finds are run.
+const onlyEnv = "CONFORMANCE_ONLY"
 
 // atOnce is the number of cases that run side by side: most of their time they wait.
 const atOnce = 8
@@ -39,7 +43,11 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	built, buildErr = Build(dir)
+	if only, err := regexp.Compile(os.Getenv(onlyEnv)); err != nil {
+		buildErr = fmt.Errorf("%s: %w", onlyEnv, err)
+	} else if built, buildErr = Build(dir); buildErr == nil {
+		built.Cases = slices.DeleteFunc(built.Cases, func(c Case) bool { return !only.MatchString(c.String()) })
+	}
 	code := m.Run()
 	if runner != nil {
 		fmt.Println(summary(runner.Counted()))
@@ -200,6 +208,9 @@ func logs(c *cluster.Cluster, pid int) string {
 // Every line of the table of known faults is about a case that exists.
 func TestKnownFaultsAreCases(t *testing.T) {
 	s := suite(t)
+	if os.Getenv(onlyEnv) != "" {
+		t.Skipf("%s hides cases", onlyEnv)
+	}
 	for name, f := range known {
 		if !slices.ContainsFunc(s.Cases, func(c Case) bool { return c.String() == name }) {
 			t.Errorf("the table of known faults names %s, and there is no such case", name)

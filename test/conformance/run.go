@@ -1,9 +1,7 @@
 package conformance
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -83,11 +81,11 @@ func (r *Runner) Counted() Count {
 // process is a started program, in a node or on this machine.
 type process struct {
 	wait     func() error
-	complain *said
-	out      *said
+	complain said
+	out      said
 	begin    io.WriteCloser // a byte lets it begin
 	ended    chan struct{}
-	err      error
+	err      error // of its end
 }
 
 // Run runs a case in one mode. The error is about the machinery; what is wrong with the case stands in the outcome.
@@ -110,7 +108,7 @@ func (r *Runner) Run(ctx context.Context, c Case, mode Mode) (Outcome, error) {
 	if err != nil {
 		return Outcome{}, fmt.Errorf("start %s: %w", c, err)
 	}
-	defer p.begin.Close()
+	defer p.close()
 	var o Outcome
 	if mode == Forwarded || mode == Moving {
 		o.PID, o.Moved, err = r.moveAbout(ctx, p, mode)
@@ -251,27 +249,33 @@ func (r *Runner) start(ctx context.Context, prog Program, mode Mode, args []stri
 		return nil, err
 	}
 	defer in.Close()
-	p := &process{complain: &said{}, out: &said{}, begin: begin, ended: make(chan struct{})}
+	p := &process{begin: begin, ended: make(chan struct{})}
+	for _, s := range []*said{&p.complain, &p.out} {
+		if s.File, err = os.CreateTemp(r.Suite.Dir, "said-"); err != nil {
+			p.close()
+			return nil, err
+		}
+	}
 	if mode == Native {
 		c := exec.CommandContext(ctx, filepath.Join(r.Suite.Dir, prog.file()), args...)
-		c.Stdin, c.Stdout, c.Stderr = in, p.out, p.complain
+		c.Stdin, c.Stdout, c.Stderr = in, p.out.File, p.complain.File
 		c.Dir = "/tmp"
 		c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 		if os.Getuid() == 0 {
 			c.SysProcAttr.Credential = &syscall.Credential{Uid: nobody, Gid: nobody}
 		}
 		c.Cancel = func() error { return syscall.Kill(-c.Process.Pid, syscall.SIGKILL) }
-		c.WaitDelay = 2 * time.Second // a child that a failed case has left may hold a pipe
 		p.wait = c.Wait
 		err = c.Start()
 	} else {
 		c := r.Cluster.CommandContext(ctx, r.Home, lab.As{User: lab.DefaultUser, Dir: "/tmp"}, prog.file(), args...)
-		c.Stdin, c.Stdout, c.Stderr = in, p.out, p.complain
+		c.Stdin, c.Stdout, c.Stderr = in, p.out.File, p.complain.File
 		p.wait = c.Wait
 		err = c.Start()
 	}
 	if err != nil {
-		return nil, errors.Join(err, begin.Close())
+		p.close()
+		return nil, err
 	}
 	go func() {
 		p.err = p.wait()
@@ -283,20 +287,24 @@ func (r *Runner) start(ctx context.Context, prog Program, mode Mode, args []stri
 // nobody is the number of the user that owns nothing, where root runs a case natively.
 const nobody = 65534
 
-// said is what a program prints, to be read while it does.
-type said struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
+// said is what a program prints, to be read while it does. It is a file: a child that a failed case has left behind would keep a
+// pipe open.
+type said struct{ *os.File }
+
+func (s said) String() string {
+	b, err := os.ReadFile(s.Name())
+	if err != nil {
+		return err.Error()
+	}
+	return string(b)
 }
 
-func (s *said) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.buf.Write(p)
-}
-
-func (s *said) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.buf.String()
+func (p *process) close() {
+	p.begin.Close()
+	for _, s := range []said{p.complain, p.out} {
+		if s.File != nil {
+			s.Close()
+			os.Remove(s.Name())
+		}
+	}
 }
