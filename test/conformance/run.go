@@ -227,7 +227,7 @@ func (r *Runner) move(pid int, to id.Node) (done bool, why string, err error) {
 		}
 		return false, strings.Join(reasons, "; "), nil
 	}
-	if !strings.Contains(m.Error, "has ended") {
+	if !strings.Contains(m.Error, "has ended") && !strings.Contains(m.Error, "no such process") {
 		r.count.Failed = append(r.count.Failed, m.Error)
 	}
 	return false, m.Error, nil
