@@ -62,6 +62,7 @@ func (r Row) block(code int) Row {
 
 func (r Row) mask() Row                         { r.Mask = true; return r }
 func (r Row) looks() Row                        { r.Looks = true; return r }
+func (r Row) pending() Row                      { r.Mask, r.Pending = true, true; return r }
 func (r Row) byHand() Row                       { r.ByHand = true; return r }
 func (r Row) note(s string) Row                 { r.Note = s; return r }
 func (r Row) flags(arg uint8) Row               { r.FlagArg = arg; return r }

@@ -1,6 +1,10 @@
 package homeproxy
 
-import "mosix/internal/mem"
+import (
+	"time"
+
+	"mosix/internal/mem"
+)
 
 // Memory is the memory of a process whose call is served: the guest's on the host, a plain buffer in tests. Both methods
 // move as many bytes as are accessible and return an error only when none of them was.
@@ -24,6 +28,10 @@ type Request struct {
 	Mask uint64 // the thread's signal mask, where the row wants it (Row.NeedsMask)
 	In   []Blob
 
+	// Heard is the number of the last signal that had come from home when the call was made: of rt_sigtimedwait, which must not
+	// overtake one that is on its way.
+	Heard uint64
+
 	// More says that this is a piece of a larger transfer, which goes on if the descriptor is a regular file: only then does
 	// Result.Regular matter, and only if the piece came back whole.
 	More bool
@@ -34,6 +42,8 @@ type Result struct {
 	Ret     int64 // as the kernel gives it: a value, or -errno, or -512 … -516 for a call that was cancelled
 	Out     []Blob
 	Regular bool // the descriptor is a regular file: a transfer cut by the slot's size goes on
+
+	Left time.Duration // of a call on a socket with a timeout that was cut: what remained of it
 }
 
 // Plan is a Request laid out in a slot of the shadow: what to write where before the call, the registers of the call, and

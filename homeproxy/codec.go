@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"time"
 
 	"mosix/internal/mem"
 )
@@ -25,7 +26,9 @@ var ErrMalformed = errors.New("homeproxy: malformed call on the wire")
 // Bits of the flags, of a request and of a result.
 const (
 	requestMore   = 1
+	requestHeard  = 2 // the number follows the blobs
 	resultRegular = 1
+	resultLeft    = 2 // what remained of its time follows the blobs
 )
 
 // AppendRequest appends r to b.
@@ -39,8 +42,14 @@ func AppendRequest(b []byte, r Request) []byte {
 	if r.More {
 		flags |= requestMore
 	}
-	b = binary.AppendUvarint(b, flags)
-	return appendBlobs(b, r.In)
+	if r.Heard != 0 {
+		flags |= requestHeard
+	}
+	b = appendBlobs(binary.AppendUvarint(b, flags), r.In)
+	if r.Heard != 0 {
+		b = binary.AppendUvarint(b, r.Heard)
+	}
+	return b
 }
 
 // ParseRequest decodes a request. Its blobs share memory with b.
@@ -56,8 +65,12 @@ func ParseRequest(b []byte) (Request, error) {
 		r.Args[i] = d.uvarint()
 	}
 	r.Mask = d.uvarint()
-	r.More = d.uvarint()&requestMore != 0
+	flags := d.uvarint()
+	r.More = flags&requestMore != 0
 	r.In = d.blobs()
+	if flags&requestHeard != 0 {
+		r.Heard = d.uvarint()
+	}
 	if d.err {
 		return Request{}, fmt.Errorf("%w: request of %d bytes", ErrMalformed, len(b))
 	}
@@ -71,8 +84,14 @@ func AppendResult(b []byte, r Result) []byte {
 	if r.Regular {
 		flags |= resultRegular
 	}
-	b = binary.AppendUvarint(b, flags)
-	return appendBlobs(b, r.Out)
+	if r.Left > 0 {
+		flags |= resultLeft
+	}
+	b = appendBlobs(binary.AppendUvarint(b, flags), r.Out)
+	if r.Left > 0 {
+		b = binary.AppendUvarint(b, uint64(r.Left))
+	}
+	return b
 }
 
 // ParseResult decodes a result. Its blobs share memory with b.
@@ -80,8 +99,12 @@ func ParseResult(b []byte) (Result, error) {
 	d := decoder{b: b}
 	var r Result
 	r.Ret = d.varint()
-	r.Regular = d.uvarint()&resultRegular != 0
+	flags := d.uvarint()
+	r.Regular = flags&resultRegular != 0
 	r.Out = d.blobs()
+	if flags&resultLeft != 0 {
+		r.Left = time.Duration(d.uvarint() & (1<<63 - 1))
+	}
 	if d.err {
 		return Result{}, fmt.Errorf("%w: result of %d bytes", ErrMalformed, len(b))
 	}

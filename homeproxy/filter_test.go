@@ -379,7 +379,7 @@ func TestNeedsMask(t *testing.T) {
 	}{
 		{0, [6]uint64{}, true}, {5, [6]uint64{}, false}, {72, [6]uint64{0, 3}, false}, {72, [6]uint64{0, 6}, false}, {72, [6]uint64{0, 7}, true},
 		{16, [6]uint64{0, 0x5401}, false}, {16, [6]uint64{0, 0x5402}, true}, {16, [6]uint64{0, 0x5410}, true}, {16, [6]uint64{0, 0x5421}, false},
-		{62, [6]uint64{}, true}, {128, [6]uint64{}, false},
+		{62, [6]uint64{}, true}, {128, [6]uint64{}, true}, {127, [6]uint64{}, true}, {202, [6]uint64{}, false},
 	} {
 		if got := Lookup(c.nr).NeedsMask(c.args); got != c.want {
 			t.Errorf("%s%#x: %v", Lookup(c.nr).Name, c.args, got)

@@ -170,6 +170,7 @@ type Row struct {
 
 	Blocks  bool // can wait for something outside for an unbounded time
 	Mask    bool // the thread's signal mask must travel: it can block, raise a signal or touch a terminal
+	Pending bool // looks at signals that pend, of which some are in the guest: it has code of its own for them
 	Restart int  // 512, 514, 516: the raw code behind an -EINTR that the stub sees; 0: it really is EINTR
 
 	Timeout     TimeoutForm

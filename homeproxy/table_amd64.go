@@ -48,7 +48,7 @@ const (
 	noteMemory    = "changes or shows memory that is with the guest"
 	notePrivilege = "administration of the machine: home decides, natively"
 	noteLocal     = "own memory or thread only"
-	noteSignals   = "looks at signals that pend in the guest"
+	noteSignals   = "from then on what its signals are blocked for pends at home, where the descriptor is"
 	noteAIO       = "the kernel keeps addresses of the program after the call"
 )
 
@@ -73,7 +73,7 @@ func tableOld() []Row {
 		guest(10, "mprotect", ptr("addr"), val("len"), num("prot")).note(noteLocal),
 		guest(11, "munmap", ptr("addr"), val("length")).note(noteLocal),
 		guest(12, "brk", ptr("addr")).note(noteLocal),
-		both(13, "rt_sigaction", num("signum"), ptr("act"), ptr("oldact"), val("sigsetsize")).byHand().
+		both(13, "rt_sigaction", num("signum"), ptr("act"), ptr("oldact"), val("sigsetsize")).byHand().mask().
 			note("the guest keeps its handlers, the shadow learns what is caught, ignored and left alone"),
 		guest(14, "rt_sigprocmask", num("how"), ptr("set"), ptr("oldset"), val("sigsetsize")).
 			note("the mask travels with each call that needs it"),
@@ -203,8 +203,9 @@ func tableOld() []Row {
 		home(124, "getsid", num("pid")),
 		home(125, "capget", of(CapHeader, "hdrp", 0), of(CapData, "datap", 0)),
 		home(126, "capset", of(CapHeader, "hdrp", 0), of(CapDataIn, "datap", 0)).looks().note(noteIDs),
-		come(127, "rt_sigpending", noteSignals),
-		come(128, "rt_sigtimedwait", noteSignals),
+		home(127, "rt_sigpending", wrN("set", 1, 1).over(8, einval), val("sigsetsize")).pending().note("what pends at home and what pends in the guest"),
+		home(128, "rt_sigtimedwait", of(Sigset, "set", 3), wr("info", sizeSiginfo), rd("timeout", sizeTimespec), val("sigsetsize")).
+			block(0).pending().time(2, TimeoutTimespec).note("what pends in the guest is taken there; else home's kernel waits"),
 		home(129, "rt_sigqueueinfo", num("pid"), num("sig"), rd("info", sizeSiginfo)).mask(),
 		guest(130, "rt_sigsuspend", ptr("mask"), val("sigsetsize")).note("signals enter the guest and end it there"),
 		guest(131, "sigaltstack", ptr("ss"), ptr("old_ss")).note(noteLocal),

@@ -167,7 +167,7 @@ func tableMiddle() []Row {
 		home(280, "utimensat", dsc("dirfd"), str("pathname"), rd("times", 32), num("flags")),
 		home(281, "epoll_pwait", dsc("epfd"), wrN("events", 2, sizeEpollEvt).capped(65536).elems(sizeEpollEvt), num("maxevents"), num("timeout"),
 			of(Sigset, "sigmask", 5), val("sigsetsize")).block(0).time(3, TimeoutMillis),
-		come(282, "signalfd", noteSignals),
+		home(282, "signalfd", dsc("fd"), of(Sigset, "mask", 2), val("sizemask")).pending().note(noteSignals),
 		home(283, "timerfd_create", num("clockid"), num("flags")),
 		home(284, "eventfd", num("initval")),
 		home(285, "fallocate", dsc("fd"), num("mode"), val("offset"), val("len")).mask().note("raises SIGXFSZ"),
@@ -175,7 +175,7 @@ func tableMiddle() []Row {
 		home(287, "timerfd_gettime", dsc("fd"), wr("curr", sizeItimer)),
 		home(288, "accept4", dsc("sockfd"), of(SockOut, "addr", 2), of(LenPtr, "addrlen", 0), num("flags")).block(512).
 			note("a socket with SO_RCVTIMEO gives EINTR instead of a restart"),
-		come(289, "signalfd4", noteSignals),
+		home(289, "signalfd4", dsc("fd"), of(Sigset, "mask", 2), val("sizemask"), num("flags")).pending().note(noteSignals),
 		home(290, "eventfd2", num("initval"), num("flags")),
 		home(291, "epoll_create1", num("flags")),
 		home(292, "dup3", dsc("oldfd"), dsc("newfd"), num("flags")),

@@ -163,7 +163,7 @@ func (n *Node) uproot(f found) error {
 		if err != nil {
 			return err
 		}
-		freeze.Mend(p)
+		freeze.Mend(p, nil)
 		if err := p.Uproot(l); err != nil {
 			return err
 		}
@@ -187,8 +187,8 @@ func (n *Node) unlay(f found) error {
 		if err := p.SeizeAll(); err != nil {
 			return err
 		}
-		freeze.Mend(p)
-		if err := thaw.Unlay(p, fam); err != nil {
+		freeze.Mend(p, nil)
+		if err := errors.Join(thaw.Unlay(p, fam), freeze.Undrain(p, &fam.Members[0])); err != nil {
 			return err
 		}
 		if err := p.Uproot(p.Leader()); err != nil {

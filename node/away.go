@@ -336,6 +336,12 @@ func (o toHost) Stopped(yes bool) {
 	o.send(wire.Stop, w)
 }
 
+// Ahead implements shadow.Output.
+func (o toHost) Ahead(heard, set uint64) bool { return o.a.signals.ahead(heard, set) }
+
+// Pends implements shadow.Output.
+func (o toHost) Pends() { o.send(wire.Pends, &pack.Writer{}) }
+
 // Ended implements shadow.Output.
 func (o toHost) Ended() {
 	o.send(wire.Kill, &pack.Writer{})
@@ -394,6 +400,7 @@ func (a *away) serve(s *ferry.Stream, heard uint64) {
 	defer done()
 	w := &pack.Writer{}
 	w.U64(uint64(a.n.env.Lease))
+	w.U64(a.shadow().SignalFDs())
 	if err := s.Send(wire.Attached, a.epoch, w.B); err != nil {
 		return
 	}
@@ -531,6 +538,12 @@ func (a *away) handle(s *ferry.Stream, f wire.Frame) error {
 	case wire.Hold:
 		a.shadow().HoldSignals(r.Bool())
 		return s.Send(wire.Held, a.epoch, nil)
+	case wire.Masks:
+		masks, back, err := parseMasks(r)
+		if err != nil {
+			return err
+		}
+		a.shadow().Masks(masks, back)
 	case wire.Usage:
 		cpu, heard := r.U64(), r.U64()
 		if r.Err() != nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"mosix/homeproxy"
@@ -46,8 +47,9 @@ type tenant struct {
 	done   chan struct{}
 	once   sync.Once
 
-	sigs  sync.Mutex // guards heard
-	heard uint64     // the last signal that was taken for the guest
+	sigs  sync.Mutex    // guards heard
+	heard uint64        // the last signal that was taken for the guest
+	taken atomic.Uint64 // the same, for whoever holds the guest
 }
 
 // receive takes a guest.
@@ -87,7 +89,7 @@ func (n *Node) newTenant(a *ferry.Arrived) *tenant {
 	t := &tenant{n: n, uid: a.Offer.UID, command: a.Offer.Command, before: time.Duration(a.Offer.CPUTime), came: time.Now(), done: make(chan struct{}), held: make(chan struct{}, 1)}
 	den := &guest.Den{Keeper: a.Guest.Region(), KeeperID: a.Guest.KeeperPID(), Listener: a.Guest.Listener, Cgroups: a.Guest.Cgroups, Log: n.log}
 	g, err := guest.New(guest.Options{Process: a.Offer.Process, Epoch: a.Offer.Epoch, PID: a.PID, Den: den, Region: a.Guest.P.Region, Uffd: a.Guest.Uffd,
-		Kept: a.Kept, Clocks: a.Guest.Plan.Clocks, Restarts: a.Restarts, Image: a.Image, Link: t, Log: n.log, Code: n.code})
+		Kept: a.Kept, Clocks: a.Guest.Plan.Clocks, Restarts: a.Restarts, Until: a.Until, Image: a.Image, Link: t, Log: n.log, Code: n.code})
 	if err != nil {
 		n.log.Error("a guest cannot be served", "process", a.Offer.Process, "err", err)
 		a.Guest.Discard()
@@ -191,10 +193,11 @@ func (t *tenant) attach() error {
 		return fmt.Errorf("home answered with a frame of type %d", f.Type)
 	}
 	r := pack.NewReader(f.Payload)
-	lease := r.U64()
+	lease, fds := r.U64(), r.U64()
 	if r.Err() != nil {
 		return r.Err()
 	}
+	t.g.SetSignalFDs(fds)
 	t.mu.Lock()
 	if t.doomed || t.paused || t.g.Expires() < lastMoment/4 {
 		t.mu.Unlock()
@@ -268,8 +271,9 @@ func (t *tenant) signal(tid id.HomePID, si abi.Siginfo, number uint64) {
 	if number <= t.heard {
 		return
 	}
-	t.heard = number
 	t.g.Signal(tid, si)
+	t.heard = number
+	t.taken.Store(number)
 }
 
 // pause ends the service before the guest's last image is sent.
@@ -367,6 +371,8 @@ func (t *tenant) handle(f wire.Frame) error {
 				t.n.log.Warn("a guest that was called home stays", "process", t.g.Process, "err", err)
 			}
 		}()
+	case wire.Pends:
+		t.g.Pends()
 	case wire.Kill:
 		go t.forget()
 	}
@@ -411,6 +417,9 @@ func (t *tenant) Call(tid id.HomePID, seq id.Seq, req homeproxy.Request, restart
 	w.U32(uint32(tid))
 	w.U64(uint64(seq))
 	w.Bool(restart)
+	if req.Nr == abi.SysRtSigtimedwait {
+		req.Heard = t.taken.Load()
+	}
 	w.B = homeproxy.AppendRequest(w.B, req)
 	t.send(wire.Call, w)
 }

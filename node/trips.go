@@ -124,15 +124,6 @@ func (n *Node) carry(ctx context.Context, p id.Process, o order) (res api.Migrat
 		return res
 	}
 	rs := eligible.Judge(f, o.asker, nil)
-	if timers, err := procfs.Default.Timers(int(p.PID)); err == nil {
-		for _, t := range timers {
-			if t.Clock < 0 || t.Clock == 2 || t.Clock == 3 {
-				rs = append(rs, image.Refusal{What: "cpu-timer", Why: "It has a POSIX timer on a CPU-time clock, which would not count what it computes elsewhere; delete the timer first.",
-					Evidence: fmt.Sprintf("timer %d on clock %d in /proc/%d/timers", t.ID, t.Clock, p.PID)})
-				break
-			}
-		}
-	}
 	if f.Stat.State == 'T' || f.Stat.State == 't' {
 		rs = append(rs, image.Refusal{What: "stopped", Why: "The process is stopped; continue it first (kill -CONT, or fg).", Evidence: "state " + string(rune(f.Stat.State))})
 	}

@@ -3,6 +3,7 @@ package node
 import (
 	"sync"
 
+	"mosix/internal/abi"
 	"mosix/internal/region"
 )
 
@@ -38,4 +39,16 @@ func (u *unheard) after(heard uint64) []numbered {
 		u.list = u.list[1:]
 	}
 	return append([]numbered(nil), u.list...)
+}
+
+// ahead reports whether one of set was sent after that of number heard.
+func (u *unheard) ahead(heard, set uint64) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for i := range u.list {
+		if x := &u.list[i]; x.number > heard && abi.SigBit(x.Info.Signo())&set != 0 {
+			return true
+		}
+	}
+	return false
 }

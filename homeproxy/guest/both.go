@@ -63,7 +63,8 @@ func (g *Guest) sigaction(c *call, args [6]uint64) {
 		g.proceed(c.id) // the guest's kernel finds the same fault
 		return
 	}
-	g.dispatch(c, homeproxy.Request{Nr: c.nr, Args: args, In: []homeproxy.Blob{{Addr: mem.Addr(args[1]), Data: act[:]}}})
+	mask := g.signalState(c.host).blocked // what pends at home, ignored and not blocked, was dropped under the old action
+	g.dispatch(c, homeproxy.Request{Nr: c.nr, Args: args, Mask: mask, In: []homeproxy.Blob{{Addr: mem.Addr(args[1]), Data: act[:]}}})
 }
 
 // homeFirst makes a call at home and, where that went well, in the guest.
@@ -101,7 +102,8 @@ func (g *Guest) exitThread(c *call, args [6]uint64) {
 // signal lets a thread signal another: of its own process by the guest's kernel, otherwise, and where the signal stops the
 // process, at home.
 func (g *Guest) signal(c *call, row *homeproxy.Row, args [6]uint64, tgid, tid id.HomePID, sig int) {
-	if _, own := g.tids[tid]; tgid != g.Process.PID || !own || sig == abi.SIGSTOP || abi.DefaultStops(sig) {
+	_, own := g.tids[tid]
+	if tgid != g.Process.PID || !own || sig == abi.SIGSTOP || abi.DefaultStops(sig) || sig > 0 && sig <= abi.NSig && g.fds&abi.SigBit(sig) != 0 && g.blockedBy(tid, false, sig) {
 		g.forward(c, row, args)
 		return
 	}
@@ -147,11 +149,11 @@ func (g *Guest) lookedFor(t *call) bool {
 		return true
 	}
 	st := g.signalState(t.host)
-	pending := st.pending&^st.blocked&^st.ignored != 0
+	pending := t.wants(st)
 	if pending {
 		g.link.Cancel(t.tid, t.seq)
 	}
-	if pending || t.sent&^st.blocked == 0 {
+	if pending || t.sent&(^st.blocked|t.awaits) == 0 {
 		t.tries, t.sent = 0, 0
 		return true
 	}

@@ -38,6 +38,8 @@ type Link interface {
 	WantHome(why string) // a call that cannot be served at a distance: start the move home
 	Heard() uint64       // the last signal from home that was taken for this guest
 	Born(Newborn) error  // takes charge of a process that the guest has made, before it runs
+	// Masks tells home what threads block, and gives signals back to it; false: home is out of reach.
+	Masks(masks map[id.HomePID]uint64, back []Returned) bool
 }
 
 // Guest is a running guest.
@@ -76,6 +78,9 @@ type Guest struct {
 	holding  bool                    // … and has not been interrupted yet: answers wait
 	homeward bool                    // home was asked for
 	halted   bool                    // stopped, because the shadow was
+	until    map[id.HomePID]int64    // when the timed call ends that a thread makes again, by home's CLOCK_MONOTONIC
+	entering uint64                  // signals that are just being queued
+	fds      uint64                  // signals that the process can read from descriptors
 	ended    bool
 	last     bool       // of the den
 	hands    sync.Mutex // one injection at a time
@@ -97,10 +102,13 @@ type call struct {
 	c       *homeproxy.Call
 	req     homeproxy.Request
 	restart bool
+	until   int64 // when it ends, by home's CLOCK_MONOTONIC; 0: no time is set, or home's kernel counts
+	expired bool  // it was ended because its time is over
 	mask    uint64
 	masked  bool
 	started time.Time
 	answer  *int64 // held back: the thread is about to be stopped
+	awaits  uint64 // the signals for which rt_sigtimedwait waits
 	sent    uint64 // signals that other threads have sent to this one, and
 	tries   int    // how often it is still looked at for them
 	wish    *homeproxy.Clone
@@ -127,6 +135,7 @@ type Options struct {
 	Clocks   thaw.Clocks
 	Restarts map[id.HomePID]uint32
 	Image    *image.Process // that it was made from; nil where an earlier agent has made it
+	Until    map[id.HomePID]int64
 	Link     Link
 	Log      *slog.Logger
 	Code     *stub.Code
@@ -140,10 +149,13 @@ func New(o Options) (*Guest, error) {
 	}
 	g := &Guest{Process: o.Process, Epoch: o.Epoch, PID: o.PID, Den: o.Den, entry: o.Entry, Region: o.Region,
 		Uffd: o.Uffd, Kept: o.Kept, Clocks: o.Clocks, link: o.Link, log: o.Log, code: o.Code,
-		tids: tids, back: map[int]id.HomePID{}, calls: map[id.HomePID]*call{}, seqs: map[id.HomePID]id.Seq{}, restarts: o.Restarts,
+		tids: tids, back: map[int]id.HomePID{}, calls: map[id.HomePID]*call{}, seqs: map[id.HomePID]id.Seq{}, restarts: o.Restarts, until: o.Until,
 		inject: map[int]bool{}, stopping: map[int]bool{}, bearing: map[id.HomePID]*bearing{}, waits: map[id.HomePID]*wait{}, done: make(chan struct{})}
 	if g.restarts == nil {
 		g.restarts = map[id.HomePID]uint32{}
+	}
+	if g.until == nil {
+		g.until = map[id.HomePID]int64{}
 	}
 	for h, n := range tids {
 		g.back[n] = h
@@ -281,8 +293,10 @@ func (g *Guest) decide(n kern.Notif) {
 			g.proceed(n.ID)
 			return
 		}
-		c.nr, c.restart = nr, true
+		c.nr, c.until = nr, g.until[tid]
+		c.restart = c.until == 0
 	}
+	delete(g.until, tid) // it is made again now, or a handler has ended it
 	row := homeproxy.Lookup(c.nr)
 	switch row.Classify(n.Args) {
 	case homeproxy.Guest:
@@ -290,7 +304,9 @@ func (g *Guest) decide(n kern.Notif) {
 	case homeproxy.Refuse:
 		g.send(n.ID, -int64(row.Errno))
 	case homeproxy.Home:
-		g.forward(c, row, n.Args)
+		if !row.Pending || !g.looks(c, n.Args) {
+			g.forward(c, row, n.Args)
+		}
 	case homeproxy.Both:
 		g.both(c, row, n.Args)
 	default:
@@ -301,7 +317,7 @@ func (g *Guest) decide(n kern.Notif) {
 // injected lists the calls that this agent makes through a guest that runs. Nothing else is ever let through for it.
 func injected(nr int32) bool {
 	switch nr {
-	case abi.SysUserfaultfd, abi.SysClose, abi.SysRtSigqueueinfo, abi.SysRtTgsigqueue:
+	case abi.SysUserfaultfd, abi.SysClose, abi.SysRtSigqueueinfo, abi.SysRtTgsigqueue, abi.SysRtSigtimedwait:
 		return true
 	}
 	return false
@@ -340,6 +356,7 @@ func (g *Guest) gather(c *call) {
 		return
 	}
 	req.Mask = c.mask
+	g.limit(c, &req)
 	g.dispatch(c, req)
 }
 
@@ -366,6 +383,9 @@ func (g *Guest) Resend() {
 	}
 	for _, c := range g.exits {
 		g.link.Call(c.tid, c.seq, c.req, false)
+	}
+	for _, s := range g.signals { // some wait for home
+		g.kick(s, s.process)
 	}
 }
 
@@ -395,11 +415,17 @@ func (g *Guest) Result(tid id.HomePID, seq id.Seq, res homeproxy.Result) {
 		return
 	}
 	g.amend(c, &res)
+	if c.until == 0 && res.Left > 0 {
+		c.until = g.homeMono() + int64(res.Left)
+	}
 	if abi.IsRestart(res.Ret) && c.c.Total() > 0 && res.Regular {
 		// A file is read, or written, to the end of what was asked: our own stop between two pieces does not show.
 		c.restart = false
 		g.dispatch(c, c.req)
 		return
+	}
+	if c.nr == abi.SysRtSigpending && res.Ret == 0 {
+		g.addPending(c, &res)
 	}
 	ret, again := c.c.Scatter(res, g)
 	if again {
@@ -419,6 +445,7 @@ func (g *Guest) Result(tid id.HomePID, seq id.Seq, res homeproxy.Result) {
 
 // finish answers a call, in the way that its result and the signals that wait for its thread demand.
 func (g *Guest) finish(c *call, ret int64) {
+	ret = g.unfinished(c, ret)
 	delete(g.restarts, c.tid)
 	if ret == -abi.ERestartBlock {
 		g.restarts[c.tid] = c.nr
@@ -433,7 +460,7 @@ func (g *Guest) finish(c *call, ret int64) {
 		g.send(c.id, ret)
 		return
 	}
-	if abi.IsRestart(ret) || len(g.signals) > 0 {
+	if abi.IsRestart(ret) || len(g.signals) > 0 || g.entering != 0 {
 		c.answer = &ret
 		go g.answerStopped(c, ret)
 		return

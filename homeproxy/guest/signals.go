@@ -23,11 +23,21 @@ func (g *Guest) answerStopped(c *call, ret int64) {
 		g.mu.Unlock()
 		return
 	}
-	sigs := g.signals
-	g.signals = nil
+	sigs, back := g.enter()
 	g.mu.Unlock()
+	g.giveBack(back)
+	later := sigs
+	g.atStop(c, ret, func(t *tracer.Thread) error {
+		later = g.queue(t, sigs)
+		return nil
+	})
+	g.again(later)
+	g.pokeWaiters(sigs)
+}
+
+// atStop stops the thread of c, answers c with ret in the meantime, does f and lets the thread go.
+func (g *Guest) atStop(c *call, ret int64, f func(t *tracer.Thread) error) {
 	answered := false
-	var later []signal
 	err := g.held(c.host, func() error {
 		g.mu.Lock()
 		defer g.mu.Unlock()
@@ -35,21 +45,15 @@ func (g *Guest) answerStopped(c *call, ret int64) {
 		answered = true
 		g.send(c.id, ret)
 		return nil
-	}, func(t *tracer.Thread) error {
-		later = g.queue(t, sigs)
-		return nil
-	})
+	}, f)
 	if err != nil && !errors.Is(err, tracer.ErrGone) {
 		g.log.Error("cannot answer a guest's call with its thread stopped", "process", g.Process, "thread", c.tid, "err", err)
-		later = sigs
 	}
 	if !answered {
 		g.mu.Lock()
 		g.forget(c)
 		g.mu.Unlock()
 	}
-	g.again(later)
-	g.pokeWaiters(sigs)
 }
 
 // held stops a thread, with between called between the asking and the stop, does f and lets it go. Where another thread of
@@ -118,6 +122,7 @@ func (g *Guest) queue(t *tracer.Thread, sigs []signal) (later []signal) {
 func (g *Guest) again(sigs []signal) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.entering = 0
 	came := g.signals // while the thread was being stopped
 	for _, s := range came {
 		g.kick(s, s.process)
@@ -191,14 +196,14 @@ func (g *Guest) bringIn(host int) {
 	g.hands.Lock()
 	defer g.hands.Unlock()
 	g.mu.Lock()
-	sigs := g.signals
-	g.signals = nil
-	leaving := g.leaving
-	if leaving {
-		g.signals = sigs
+	if g.leaving {
+		g.mu.Unlock()
+		return
 	}
+	sigs, back := g.enter()
 	g.mu.Unlock()
-	if len(sigs) == 0 || leaving {
+	g.giveBack(back)
+	if len(sigs) == 0 {
 		return
 	}
 	var later []signal
@@ -285,7 +290,7 @@ func (g *Guest) pokeWaiters(sigs []signal) {
 			continue
 		}
 		st := g.signalState(c.host)
-		if st.pending&^st.blocked&^st.ignored != 0 {
+		if c.wants(st) {
 			g.link.Cancel(c.tid, c.seq)
 		}
 	}

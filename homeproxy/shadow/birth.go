@@ -66,7 +66,7 @@ func (s *Shadow) bear(sl *slot, j *job) {
 		return
 	}
 	n := s.Region.Slot(i)
-	*n = stub.Slot{Header: uint64(s.Region.Addr(stub.HeaderOff)), Idle: freeze.IdleMask(&s.actions, j.birth.Mask)}
+	*n = stub.Slot{Header: uint64(s.Region.Addr(stub.HeaderOff)), Mask: j.birth.Mask, Idle: freeze.IdleMask(&s.actions, j.birth.Mask, s.fds)}
 	at := uint64(s.Region.SlotAddr(i))
 	j.slot = i
 	atomic.StoreUint32(&sl.IsSaved, 0)

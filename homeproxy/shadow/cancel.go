@@ -33,6 +33,11 @@ func (s *Shadow) Cancel(tid id.HomePID, seq id.Seq) error {
 			}
 		}
 	}
+	if sl != nil && sl.job != nil && sl.job.leads != nil && sl.job.leads.seq == seq {
+		sl.job.leads.dropped = true
+		s.mu.Unlock()
+		return nil
+	}
 	if s.closed || sl == nil || sl.job == nil || sl.job.seq != seq || seq == 0 {
 		s.mu.Unlock()
 		return nil // it is done, and its result on the way

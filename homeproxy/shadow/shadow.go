@@ -28,6 +28,9 @@ type Output interface {
 	Result(tid id.HomePID, seq id.Seq, res homeproxy.Result)
 	Signal(tid id.HomePID, si abi.Siginfo)
 	Stopped(yes bool)
+	// Ahead reports whether a signal of set is on its way that had not come when the one of number heard was the last.
+	Ahead(heard, set uint64) bool
+	Pends() // signals pend here that the guest may not block any more
 	Ended() // the process is no more
 }
 
@@ -52,6 +55,8 @@ type Shadow struct {
 	releasing bool     // memory is being given back
 	delayed   []func() // calls that wait for the end of that
 	hold      bool     // signals stay in the ring: the guest is about to come home
+	fds       uint64   // signals that the process can read from descriptors
+	returned  int      // signals that the guest has given back, in all
 	ended     bool
 	stopped   bool // as was told last
 	done      chan struct{}
@@ -86,8 +91,12 @@ type job struct {
 	started time.Time
 	then    func(ret int64) // an internal call: nobody is answered
 	birth   *homeproxy.Birth
-	slot    int  // of whom it makes
-	pinned  bool // no call: somebody holds the thread
+	slot    int    // of whom it makes
+	pinned  bool   // no call: somebody holds the thread
+	hold    uint64 // signals that stay blocked afterwards
+	leads   *job   // the call of the guest that begins afterwards
+	dropped bool   // it was cancelled before it began
+	aside   bool   // it may come between a call of the guest and its acknowledgement
 }
 
 // Open takes charge of the parked process pid. The record in its region, or the caller's newer family, says what it is.
@@ -114,6 +123,7 @@ func Open(pid int, g *region.Region, f *image.Family, log *slog.Logger) (*Shadow
 			s.slots[sl.tid] = sl
 		}
 	}
+	s.fds = freeze.SignalFDs(pid)
 	s.wg.Add(1)
 	go s.listen()
 	go s.watch()
@@ -205,8 +215,13 @@ func (s *Shadow) Call(tid id.HomePID, seq id.Seq, req homeproxy.Request, restart
 	if sl.Epoch == uint64(s.Epoch) && sl.Seq > uint64(seq) {
 		return nil // an old request: its answer has been used
 	}
+	s.widen(req)
 	if err := s.plan(sl, j, req, restart); err != nil {
 		return err
+	}
+	if j.nr == abi.SysRtSigtimedwait {
+		s.await(sl, j, req)
+		return nil
 	}
 	if s.releasing && len(j.plan.InPlace) > 0 {
 		s.delayed = append(s.delayed, func() { s.push(sl, j) }) // its pages would be closed under it
@@ -279,7 +294,10 @@ func (s *Shadow) plan(sl *slot, j *job, req homeproxy.Request, restart bool) err
 // mirror makes the shadow's action for a signal follow the guest's, before the guest's kernel changes its own.
 func (s *Shadow) mirror(sl *slot, j *job, req homeproxy.Request) {
 	j.plan = homeproxy.Plan{Nr: abi.SysGetpid}
-	j.then = func(int64) { s.answer(sl, j, 0) }
+	j.then = func(int64) {
+		s.settle()
+		s.answer(sl, j, 0)
+	}
 	sig := int(req.Args[0])
 	if len(req.In) != 1 || len(req.In[0].Data) < abi.SigActionSize || sig < 1 || sig > abi.NSig || sig == abi.SIGKILL || sig == abi.SIGSTOP {
 		return
@@ -305,6 +323,7 @@ func (s *Shadow) start(sl *slot, j *job) {
 		s.bear(sl, j)
 		return
 	}
+	sl.begin(j)
 	if len(j.pre) > 0 {
 		s.issue(sl, j.pre[0].Nr, j.pre[0].Args, false, 0)
 		return
@@ -329,7 +348,7 @@ func (s *Shadow) start(sl *slot, j *job) {
 func (s *Shadow) issue(sl *slot, nr uint64, args [6]uint64, masked bool, mask uint64) {
 	sl.Nr, sl.Args, sl.Cut, sl.Flags = nr, args, 0, 0
 	if masked {
-		sl.Flags, sl.Mask, sl.Idle = stub.SlotMask, mask, freeze.IdleMask(&s.actions, mask)
+		sl.Flags, sl.Mask, sl.Idle = stub.SlotMask, mask, freeze.IdleMask(&s.actions, mask, s.fds)|sl.job.hold
 	}
 	s.send(sl)
 }
@@ -399,13 +418,20 @@ func (s *Shadow) finish(sl *slot, j *job) {
 		ret = sl.Saved
 	}
 	row := homeproxy.Lookup(j.nr)
-	if sl.Cut == stub.CutAfter && ret == -int64(kern.EINTR) {
-		ret = row.RestartCode(j.args)
-	}
-	if ret == -int64(kern.EINTR) && sl.Cut == 0 && row.Restart == 0 && atomic.LoadUint32(&sl.OutLen) == cancelled {
-		ret = -abi.ERestartNoInt // our own stop has ended it, not a signal
+	var left time.Duration
+	if ret == -int64(kern.EINTR) {
+		left = s.left(j)
+		switch code := row.RestartCode(j.args); {
+		case sl.Cut == stub.CutAfter && code != -abi.ERestartSys: // one that the recorder's action restarts is cut before
+			ret = code
+		case sl.Cut == 0 && atomic.LoadUint32(&sl.OutLen) == cancelled:
+			ret = -abi.ERestartNoHnd // our own stop has ended it, not a signal
+		}
 	}
 	sl.OutLen = 0
+	if atomic.LoadUint32(&sl.IsSaved) == 0 { // asked again it is answered with the same
+		sl.Ret, sl.Cut = ret, 0
+	}
 	if ret == -abi.ERestartBlock && j.nr != abi.SysRestartSyscall {
 		sl.Nest = j.nr
 	}
@@ -431,7 +457,7 @@ func (s *Shadow) finish(sl *slot, j *job) {
 	if s.OnChange != nil && ret >= 0 && row.LooksAfter(j.args) {
 		s.OnChange()
 	}
-	s.out.Result(sl.tid, j.seq, homeproxy.Result{Ret: ret, Out: out, Regular: row.Transfer != homeproxy.NoTransfer && (j.more && ret > 0 || abi.IsRestart(ret)) && s.regular(int(int32(j.args[0])))})
+	s.out.Result(sl.tid, j.seq, homeproxy.Result{Ret: ret, Out: out, Left: left, Regular: row.Transfer != homeproxy.NoTransfer && (j.more && ret > 0 || abi.IsRestart(ret)) && s.regular(int(int32(j.args[0])))})
 }
 
 func (s *Shadow) answer(sl *slot, j *job, ret int64) {
@@ -473,6 +499,9 @@ func (s *Shadow) watch() {
 			if s.out != nil {
 				s.out.Stopped(now)
 			}
+		}
+		if s.fds != 0 && s.out != nil && !s.hold && s.pending() {
+			s.out.Pends()
 		}
 		s.mu.Unlock()
 	}

@@ -227,6 +227,9 @@ const (
 	SysClockGettime    = 228
 	SysClockNanosleep  = 230
 	SysExitGroup       = 231
+	SysSignalfd        = 282
+	SysSignalfd4       = 289
+	SysRtSigpending    = 127
 	SysEpollWait       = 232
 	SysUnshare         = 272
 	SysSetRobustList   = 273

@@ -16,7 +16,8 @@ import (
 //
 //	1  2026-11  first
 //	2  2026-11  what was used away; clocks
-const CodecVersion = 2
+//	3  2026-11  Thread.Until
+const CodecVersion = 3
 
 // Encode gives the family's binary form.
 func (f *Family) Encode() []byte {
@@ -200,6 +201,7 @@ func (t *Thread) encode(w *pack.Writer) {
 	w.U64(t.Rseq)
 	w.U32(t.RseqSize)
 	w.U32(t.RseqSig)
+	w.U64(uint64(t.Until))
 	encodeInfos(w, t.Pending)
 	putWords(w, &t.Away)
 }
@@ -232,6 +234,7 @@ func decodeThread(r *pack.Reader) (t Thread) {
 	t.Alt = abi.StackT{SP: r.U64(), Flags: r.U32(), Size: r.U64()}
 	t.Robust, t.RobustLen, t.ClearTID = r.U64(), r.U64(), r.U64()
 	t.Rseq, t.RseqSize, t.RseqSig = r.U64(), r.U32(), r.U32()
+	t.Until = int64(r.U64())
 	t.Pending = decodeInfos(r)
 	getWords(r, &t.Away)
 	return t

@@ -82,6 +82,7 @@ type Thread struct {
 	Rseq      uint64
 	RseqSize  uint32
 	RseqSig   uint32
+	Until     int64         // when the timed call ends that it must make again, by home's CLOCK_MONOTONIC, ns; 0: it is in none
 	Pending   []abi.Siginfo // taken out of the kernel's queue by the freeze, to be queued again
 	Away      Usage         // of this thread, on all hosts
 }

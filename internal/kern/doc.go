@@ -14,17 +14,18 @@ type Errno = syscall.Errno
 
 // Error numbers that callers look at.
 const (
-	EPERM  = syscall.EPERM
-	ESRCH  = syscall.ESRCH
-	EINTR  = syscall.EINTR
-	EAGAIN = syscall.EAGAIN
-	EFAULT = syscall.EFAULT
-	EINVAL = syscall.EINVAL
-	ENOENT = syscall.ENOENT
-	ENOSYS = syscall.ENOSYS
-	EBADF  = syscall.EBADF
-	EBUSY  = syscall.EBUSY
-	ECHILD = syscall.ECHILD
+	EPERM       = syscall.EPERM
+	ESRCH       = syscall.ESRCH
+	EINTR       = syscall.EINTR
+	EAGAIN      = syscall.EAGAIN
+	EINPROGRESS = syscall.EINPROGRESS
+	EFAULT      = syscall.EFAULT
+	EINVAL      = syscall.EINVAL
+	ENOENT      = syscall.ENOENT
+	ENOSYS      = syscall.ENOSYS
+	EBADF       = syscall.EBADF
+	EBUSY       = syscall.EBUSY
+	ECHILD      = syscall.ECHILD
 )
 
 // IsGone reports whether err means that the process or thread no longer exists.

@@ -39,6 +39,7 @@ type Thread struct {
 	Regs  abi.Regs // as it stopped; Release puts them back
 	Mask  uint64
 	Stash []abi.Siginfo // signals that our stops took out of the kernel's queue; Release gives them back
+	Until int64         // when the wait would be over that a stop has ended, by CLOCK_MONOTONIC of home, ns; 0: no time was set
 
 	stopped  bool
 	injected bool   // the kernel has injectMask for it

@@ -17,9 +17,10 @@ import (
 // History:
 //
 //	1  2026-11  first
+//	2  2026-11  Masks, Pends; Attached has the signals of signalfds at its end
 const (
 	MinVersion = 1
-	MaxVersion = 1
+	MaxVersion = 2
 )
 
 // MaxFrame is the largest payload, in bytes.
@@ -67,6 +68,8 @@ const (
 	Usage    Type = 44 // host: CPU time used so far
 	Hold     Type = 45 // host: signals stay in the shadow's ring from now on (1), or no longer (0)
 	Held     Type = 46 // home: so it is; every Signal before this frame was sent before
+	Masks    Type = 56 // host: what the guest's threads block, and signals that pend at home again
+	Pends    Type = 57 // home: signals pend in the shadow, for its threads block what the guest was last known to block
 )
 
 // ErrVersion says that two agents share no version.

@@ -24,6 +24,7 @@ type Facts struct {
 
 	Areas     []Area
 	FDs       []procfs.FD
+	Timers    []procfs.Timer
 	Shared    []Shared // the shared mappings that can be a reason
 	SameSpace []int    // other processes in the same address space
 

@@ -211,6 +211,10 @@ func isFUSE(fsType string) bool {
 func (g *gatherer) places() {
 	f := &g.f
 	var err error
+	f.Timers, err = g.fs.Timers(g.pid)
+	if !errors.Is(err, iofs.ErrNotExist) && !errors.Is(err, procfs.ErrGone) { // a kernel without CONFIG_CHECKPOINT_RESTORE does not show them
+		g.note("timers", err)
+	}
 	f.FDs, err = g.fs.FDs(g.pid)
 	g.note("fd", err)
 	f.Exe, _ = g.fs.Link(g.pid, "exe") // for people

@@ -92,6 +92,7 @@ func Judge(f Facts, asker Asker, t *Target) image.Refusals {
 	}
 	judgePlace(r, &f)
 	judgeFDs(r, &f)
+	judgeTimers(r, &f)
 	judgeMemory(r, &f)
 	judgeShared(r, &f)
 	if t != nil {
@@ -324,8 +325,18 @@ func judgeFDs(r *refusals, f *Facts) {
 			r.add(VFIO, "It drives a device of this machine and must stay here.", "%s", ev)
 		case kind == "userfaultfd":
 			r.add(Userfaultfd, "It handles page faults itself (userfaultfd), and its memory would be elsewhere.", "%s", ev)
-		case kind == "signalfd":
-			r.add(Signalfd, "It reads its signals from a descriptor (signalfd), which does not work at a distance; a program that uses handlers moves.", "%s", ev)
+		}
+	}
+}
+
+// judgeTimers refuses timers that count the CPU time which the process uses at home.
+func judgeTimers(r *refusals, f *Facts) {
+	const processCPU, threadCPU = 2, 3
+	for _, t := range f.Timers {
+		if t.Clock < 0 || t.Clock == processCPU || t.Clock == threadCPU {
+			r.add(CPUTimer, "It has a POSIX timer on a CPU-time clock, which would not count what it computes elsewhere; delete the timer first.",
+				"timer %d on clock %d in /proc/%d/timers", t.ID, t.Clock, f.PID)
+			return
 		}
 	}
 }

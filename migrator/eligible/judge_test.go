@@ -78,6 +78,9 @@ func TestJudge(t *testing.T) {
 	fd := func(link string) func(*Facts) {
 		return func(f *Facts) { f.FDs = append(f.FDs, procfs.FD{N: 9, Link: link}) }
 	}
+	timer := func(clock int) func(*Facts) {
+		return func(f *Facts) { f.Timers = append(f.Timers, procfs.Timer{ID: 3, Clock: clock}) }
+	}
 	thread := func(set func(*Thread)) func(*Facts) {
 		return func(f *Facts) {
 			th := f.Threads[0]
@@ -143,7 +146,10 @@ func TestJudge(t *testing.T) {
 		"kvm":                       {fd("anon_inode:kvm-vcpu:0"), []string{KVM}},
 		"vfio":                      {fd("anon_inode:[vfio-device]"), []string{VFIO}},
 		"userfaultfd":               {fd("anon_inode:[userfaultfd]"), []string{Userfaultfd}},
-		"signalfd":                  {fd("anon_inode:[signalfd]"), []string{Signalfd}},
+		"signalfd":                  {fd("anon_inode:[signalfd]"), nil},
+		"a timer":                   {timer(1), nil},
+		"a timer on CPU time":       {timer(2), []string{CPUTimer}},
+		"on another's CPU time":     {timer(-1234), []string{CPUTimer}},
 		"harmless descriptors":      {func(f *Facts) { fd("anon_inode:[eventfd]")(f); fd("anon_inode:[eventpoll]")(f); fd("socket:[1]")(f) }, nil},
 		"device by name":            {area("/dev/nvidia0", nil), []string{DeviceMapping}},
 		"device by file":            {area("/srv/container/gpu", func(a *Area) { a.Known, a.Device = true, true }), []string{DeviceMapping}},

@@ -23,7 +23,7 @@ const (
 	KVM           = "kvm"            //
 	VFIO          = "vfio"           //
 	Userfaultfd   = "userfaultfd"    // its page faults are somebody's business
-	Signalfd      = "signalfd"       //
+	CPUTimer      = "cpu-timer"      // a POSIX timer that counts CPU time
 	DeviceMapping = "device-mapping" //
 	FUSEMapping   = "fuse-mapping"   // memory behind a file system that a program serves
 	HugePages     = "hugetlb"        //

@@ -211,7 +211,12 @@ func (m *homeward) freezeAndGo(src *pages.Source) error {
 	if m.pending, err = m.g.Freeze(p, m.service.Lost); err != nil {
 		return m.stay(p, err)
 	}
-	freeze.Mend(p)
+	freeze.Mend(p, nil)
+	for _, t := range p.Held() {
+		if int64(t.Regs.RAX) == -abi.ERestartBlock {
+			t.Until = m.g.Until(t.TID)
+		}
+	}
 	m.took.mark("stop")
 	if _, err := m.on(migrator.Froze); err != nil {
 		return err

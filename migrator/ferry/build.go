@@ -25,6 +25,7 @@ type Arrived struct {
 	Kept     []mem.Range
 	Restarts map[id.HomePID]uint32
 	Image    *image.Process
+	Until    map[id.HomePID]int64
 }
 
 // target is one guest in the making.
@@ -253,10 +254,13 @@ func (t *target) decide(run func(*Arrived)) error {
 		t.g.Discard()
 		return err
 	}
-	a := &Arrived{Offer: t.offer, Guest: t.g, PID: t.g.P.PID, Restarts: map[id.HomePID]uint32{}, Image: &t.family.Members[0]}
+	a := &Arrived{Offer: t.offer, Guest: t.g, PID: t.g.P.PID, Restarts: map[id.HomePID]uint32{}, Until: map[id.HomePID]int64{}, Image: &t.family.Members[0]}
 	for i := range t.family.Members[0].Threads {
 		if th := &t.family.Members[0].Threads[i]; int64(th.Regs.RAX) == -516 {
 			a.Restarts[th.TID] = uint32(th.Regs.OrigRAX)
+			if th.Until != 0 {
+				a.Until[th.TID] = th.Until
+			}
 		}
 	}
 	for _, x := range t.family.Members[0].Areas {

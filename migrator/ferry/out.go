@@ -258,19 +258,22 @@ func (m *source) giveUp(p *tracer.Process, cause error) error {
 // release lets the process run on as it was, without anything of ours in it.
 func (m *source) release(p *tracer.Process) error {
 	if p.Region == nil {
+		m.again(p)
 		return p.ReleaseAll()
 	}
 	l := p.Leader()
 	if l == nil {
 		var err error
+		waits := freeze.Waiting(p, []int{p.PID})
 		if l, err = p.Seize(p.PID); err != nil {
 			if errors.Is(err, tracer.ErrGone) {
 				return nil
 			}
 			return err
 		}
-		freeze.Mend(p)
+		freeze.Mend(p, waits)
 	}
+	m.again(p)
 	g := p.Region
 	err := p.Uproot(l)
 	g.Close()
@@ -283,8 +286,16 @@ func (m *source) release(p *tracer.Process) error {
 	return err
 }
 
+// again lets the waits that our stops have ended go on, for the time that remains to them.
+func (m *source) again(p *tracer.Process) {
+	if err := freeze.Again(p); err != nil && !errors.Is(err, tracer.ErrGone) {
+		m.env.Log.Info("a thread waits for its whole time anew", "process", m.offer.Process, "err", err)
+	}
+}
+
 // plant stops one thread for a moment to share memory with the process and to begin watching its pages.
 func (m *source) plant(p *tracer.Process, src *pages.Source) error {
+	waits := freeze.Waiting(p, []int{p.PID})
 	t, err := p.Seize(p.PID)
 	if err != nil {
 		return err
@@ -297,7 +308,7 @@ func (m *source) plant(p *tracer.Process, src *pages.Source) error {
 	if err != nil {
 		return err
 	}
-	freeze.Mend(p)
+	freeze.Mend(p, waits)
 	slots := len(tids) + 64 // for the threads that it makes while it is away
 	if err := p.Plant(t, freeze.FreeBase(as, slots), slots); err != nil {
 		return err
@@ -309,6 +320,7 @@ func (m *source) plant(p *tracer.Process, src *pages.Source) error {
 			m.out.Stats.Strategy = strategy(0)
 		}
 	}
+	m.again(p)
 	return t.Release()
 }
 
@@ -409,13 +421,13 @@ func (m *source) finish(p *tracer.Process, src *pages.Source) error {
 	if err != nil {
 		return err
 	}
-	sleeping := freeze.Sleeping(p.PID, tids)
+	sleeping, waits := freeze.Sleeping(p.PID, tids), freeze.Waiting(p, tids)
 	m.env.Log.Debug("in restart_syscall", "process", m.offer.Process, "threads", sleeping)
 	m.took.mark("")
 	if err := p.SeizeAll(); err != nil {
 		return err
 	}
-	freeze.Mend(p)
+	freeze.Mend(p, waits)
 	thaw.RewindCPUClock(p)
 	m.took.mark("stop")
 	if _, err := m.on(migrator.Froze); err != nil {
@@ -426,6 +438,9 @@ func (m *source) finish(p *tracer.Process, src *pages.Source) error {
 	}
 	img, err := freeze.Capture(p, func(t int) id.HomePID { return id.HomePID(t) }, func(t int) uint64 { return sleeping[t] })
 	if err != nil {
+		return err
+	}
+	if err := freeze.Pending(p, &img); err != nil {
 		return err
 	}
 	if len(img.Threads) > p.Region.Slots {
@@ -464,7 +479,7 @@ func (m *source) commit(p *tracer.Process, f0 time.Time) error {
 	g := p.Region
 	if err := freeze.Park(p, m.out.Family, m.env.Node, m.peer()); err != nil {
 		if g.Header().State != stub.StateParked {
-			return m.giveUp(p, errors.Join(err, thaw.Unlay(p, m.out.Family)))
+			return m.giveUp(p, errors.Join(err, thaw.Unlay(p, m.out.Family), freeze.Undrain(p, &m.out.Family.Members[0])))
 		}
 		m.end.State = migrator.Parked // some threads may be parked already
 		return m.giveUp(p, err)

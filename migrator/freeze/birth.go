@@ -68,7 +68,7 @@ func (b Birth) Settle() (f *image.Family, g *region.Region, err error) {
 		PutName(&h.Home, string(b.Home))
 		PutName(&h.Peer, string(b.Peer))
 		h.LeaseEnd = uint64(kern.Now(kern.ClockBoottime) + int64(b.Lease))
-		if err := parkThread(p, g, 0, &th, &m); err != nil {
+		if err := parkThread(p, g, 0, &th, &m, SignalFDs(b.PID)); err != nil {
 			return err
 		}
 		g.Slot(0).Idle = idle

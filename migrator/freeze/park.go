@@ -36,18 +36,6 @@ func ShadowAction(g *region.Region, sig int, a abi.SigAction) abi.SigAction {
 	return s
 }
 
-// IdleMask is what a shadow thread blocks between calls: the signals that the recorder does not handle and that the guest was
-// last known to block, for they would be lost or would stop it although it blocks them.
-func IdleMask(actions *[abi.NSig + 1]abi.SigAction, mask uint64) uint64 {
-	var idle uint64
-	for s := 1; s <= abi.NSig; s++ {
-		if mask&abi.SigBit(s) != 0 && !Recorded(s, actions[s]) {
-			idle |= abi.SigBit(s)
-		}
-	}
-	return idle
-}
-
 // Park lays the held process to rest as its own shadow: the record is written, every thread is put into the stub's loop and
 // let go. Afterwards it needs nobody.
 func Park(p *tracer.Process, f *image.Family, home, peer id.Node) error {
@@ -85,9 +73,13 @@ func Park(p *tracer.Process, f *image.Family, home, peer id.Node) error {
 	if _, err := l.MustBatch("rt_sigaction and setitimer", calls); err != nil {
 		return err
 	}
+	if err := drain(p, m); err != nil {
+		return err
+	}
 	h.State = stub.StateParked
+	fds := SignalFDs(p.PID)
 	for i := range m.Threads {
-		if err := parkThread(p, g, i, &m.Threads[i], m); err != nil {
+		if err := parkThread(p, g, i, &m.Threads[i], m, fds); err != nil {
 			return err
 		}
 	}
@@ -121,10 +113,10 @@ func unregister(p *tracer.Process, th *image.Thread) error {
 }
 
 // parkThread puts a held thread into the loop.
-func parkThread(p *tracer.Process, g *region.Region, i int, th *image.Thread, m *image.Process) error {
+func parkThread(p *tracer.Process, g *region.Region, i int, th *image.Thread, m *image.Process, fds uint64) error {
 	t := p.Thread(int(th.TID))
 	s := g.Slot(i)
-	*s = stub.Slot{TID: uint32(th.TID), Header: uint64(g.Addr(stub.HeaderOff)), Idle: IdleMask(&m.Actions, th.Mask)}
+	*s = stub.Slot{TID: uint32(th.TID), Header: uint64(g.Addr(stub.HeaderOff)), Mask: th.Mask, Idle: IdleMask(&m.Actions, th.Mask, fds)}
 	if int64(th.Regs.RAX) == -abi.ERestartBlock {
 		s.Nest = uint32(th.Regs.OrigRAX) // the call that this thread's restart block continues
 	}

@@ -348,7 +348,7 @@ func (g *Guest) Final(f *image.Family) error {
 	if err := g.close(l); err != nil {
 		return err
 	}
-	if err := restoreProcess(l, m, false); err != nil {
+	if err := restoreProcess(l, m, false, false); err != nil {
 		return err
 	}
 	if err := g.watchKept(l); err != nil {
@@ -369,6 +369,11 @@ func (g *Guest) Final(f *image.Family) error {
 			}
 		}
 		t.Stash = nil
+	}
+	for _, si := range m.Pending {
+		if err := l.QueueSignal(si, true); err != nil {
+			return err
+		}
 	}
 	return g.install(l)
 }

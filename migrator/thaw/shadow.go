@@ -118,7 +118,7 @@ func Back(p *tracer.Process, f *image.Family) error {
 	}
 	// Until the very end the threads belong into the stub's loop, and the recorder takes the trap of an injected call whose
 	// agent has died: a new agent begins again from the record.
-	if err := restoreProcess(l, m, true); err != nil {
+	if err := restoreProcess(l, m, true, true); err != nil {
 		return err
 	}
 	type own struct {
@@ -139,6 +139,8 @@ func Back(p *tracer.Process, f *image.Family) error {
 		if err := restoreThread(t, th, false); err != nil {
 			return err
 		}
+		t.Until = th.Until
+		_ = t.Again(kern.Now(kern.ClockMonotonic)) // where it cannot, it waits for its whole time
 		owns[t.TID] = own{t.Regs, t.Mask}
 		t.Regs, t.Mask = parked.regs, parked.mask
 		for _, si := range t.Stash {

@@ -20,8 +20,8 @@ func scratchAt(p *tracer.Process, off int) (uint64, []byte) {
 }
 
 // restoreProcess gives the held process what belongs to all its threads: layout, actions, membarrier registrations. With
-// trapLater the action for SIGTRAP is left to the caller.
-func restoreProcess(l *tracer.Thread, m *image.Process, trapLater bool) error {
+// trapLater the action for SIGTRAP is left to the caller. home says that the process is the original.
+func restoreProcess(l *tracer.Thread, m *image.Process, home, trapLater bool) error {
 	at, b := scratchAt(l.Proc, 0)
 	w := b
 	for i, v := range []uint64{m.Layout.StartCode, m.Layout.EndCode, m.Layout.StartData, m.Layout.EndData, m.Layout.StartBrk, m.Layout.Brk,
@@ -38,6 +38,9 @@ func restoreProcess(l *tracer.Thread, m *image.Process, trapLater bool) error {
 	for s := 1; s <= abi.NSig; s++ {
 		if s == abi.SIGKILL || s == abi.SIGSTOP || s == abi.SIGTRAP && trapLater {
 			continue
+		}
+		if a := m.Actions[s]; home && (a.Handler == abi.SigIgn || a.Handler == abi.SigDfl && abi.DefaultIgnored(s)) {
+			continue // the shadow has it, and to set it again would drop what pends
 		}
 		m.Actions[s].Put(b[actOff+s*abi.SigActionSize:])
 		calls = append(calls, tracer.NewCall(abi.SysRtSigaction, uint64(s), at+actOff+uint64(s)*abi.SigActionSize, 0, 8))
@@ -107,7 +110,7 @@ func Unlay(p *tracer.Process, f *image.Family) error {
 	if l == nil {
 		return tracer.ErrGone
 	}
-	if err := restoreProcess(l, m, false); err != nil {
+	if err := restoreProcess(l, m, true, false); err != nil {
 		return err
 	}
 	for i := range m.Threads {

@@ -47,6 +47,7 @@ func Table() []Workload {
 		c("tcpclient", "TCP client"),
 		c("signals", "signal handlers"),
 		c("rtsignals", "real-time signals with values"),
+		c("pending", "blocked signals, read where they pend"),
 		c("timers", "timers"),
 		c("sleep", "sleep"),
 		c("epoll", "epoll with ignored signals arriving"),
@@ -72,7 +73,7 @@ func Table() []Workload {
 		switch w.Name {
 		case "epoll": // a stop ends epoll_wait and its kin with EINTR, natively too
 			w.Stops = false
-		case "rtsignals", "tcpclient", "tcpserver": // they wait in sigtimedwait, recv with SO_RCVTIMEO, epoll_wait
+		case "rtsignals", "pending", "tcpclient", "tcpserver": // they wait in sigtimedwait, recv with SO_RCVTIMEO, epoll_wait
 			w.Stops = false
 		case "signals", "sleep", "timers", "terminal": // every wait is counted, or timed, or has a terminal's foreground
 			w.Stops = false

@@ -227,6 +227,10 @@ int main(int argc, char **argv) {
     sigemptyset(&s);
     sigaddset(&s, SIGUSR1);
     if (signalfd(-1, &s, 0) < 0) die("signalfd");
+  } else if (!strcmp(m, "cpu-timer")) {
+    timer_t t;
+    struct sigevent ev = {.sigev_notify = SIGEV_NONE};
+    if (timer_create(CLOCK_PROCESS_CPUTIME_ID, &ev, &t)) die("timer_create");
   } else if (!strcmp(m, "hugetlb")) {
     void *p = mmap(0, 2 << 20, rw, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | MAP_NORESERVE, -1, 0);
     if (p == MAP_FAILED) die("mmap huge pages");

@@ -1,0 +1,31 @@
+package kern
+
+import (
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Pin lets the calling thread run on processor cpu alone. Only a thread that ends soon should do so.
+func Pin(cpu int) error {
+	var set unix.CPUSet
+	set.Set(cpu)
+	return unix.SchedSetaffinity(0, &set)
+}
+
+// SocketTimeouts are SO_RCVTIMEO and SO_SNDTIMEO of a socket; 0 is for ever.
+func SocketTimeouts(f *os.File) (receive, send time.Duration, err error) {
+	err = control(f, func(fd int) {
+		get := func(opt int) time.Duration {
+			tv, e := unix.GetsockoptTimeval(fd, unix.SOL_SOCKET, opt)
+			if e != nil {
+				err = e
+				return 0
+			}
+			return time.Duration(tv.Nano())
+		}
+		receive, send = get(unix.SO_RCVTIMEO), get(unix.SO_SNDTIMEO)
+	})
+	return receive, send, err
+}

@@ -1,0 +1,117 @@
+package freeze
+
+import (
+	"bytes"
+	"encoding/binary"
+
+	"mosix/internal/abi"
+	"mosix/internal/image"
+	"mosix/internal/kern"
+	"mosix/internal/stub"
+	"mosix/internal/tracer"
+)
+
+// Pending puts into the image what pends in the held process and will pend where it goes: it must be there before the program
+// runs. What stays is ignored, would stop the process, or is read from a signalfd. Nothing is taken away yet.
+func Pending(p *tracer.Process, m *image.Process) error {
+	fds := SignalFDs(p.PID)
+	goes := func(infos []abi.Siginfo, blocked uint64) (out []abi.Siginfo) {
+		for _, si := range infos {
+			if s := si.Signo(); s > 0 && s <= abi.NSig && Recorded(s, m.Actions[s]) && fds&blocked&abi.SigBit(s) == 0 {
+				out = append(out, si)
+			}
+		}
+		return out
+	}
+	all := ^uint64(0)
+	for i := range m.Threads {
+		th := &m.Threads[i]
+		own, err := kern.PeekSiginfo(p.Held()[i].TID, false)
+		if err != nil {
+			return err
+		}
+		th.Pending = append(th.Pending, goes(own, th.Mask)...)
+		all &= th.Mask
+	}
+	shared, err := kern.PeekSiginfo(p.PID, true)
+	if err != nil {
+		return err
+	}
+	m.Pending = goes(shared, all)
+	return nil
+}
+
+// drain takes from the kernel's queues what Pending has found there. The record has it.
+func drain(p *tracer.Process, m *image.Process) error {
+	for i := range m.Threads {
+		t := p.Thread(int(m.Threads[i].TID))
+		if t == nil {
+			continue
+		}
+		for _, si := range m.Threads[i].Pending[len(t.Stash):] {
+			if err := take(t, si.Signo()); err != nil {
+				return err
+			}
+		}
+	}
+	for _, si := range m.Pending {
+		if err := take(p.Leader(), si.Signo()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// take makes a held thread dequeue one signal.
+func take(t *tracer.Thread, sig int) error {
+	g := t.Proc.Region
+	const setOff, zeroOff = 9216, 9216 + 16
+	binary.LittleEndian.PutUint64(g.Scratch()[setOff:], abi.SigBit(sig))
+	clear(g.Scratch()[zeroOff : zeroOff+16])
+	_, err := t.Call(abi.SysRtSigtimedwait, uint64(g.Addr(stub.ScratchOff+setOff)), 0, uint64(g.Addr(stub.ScratchOff+zeroOff)), 8)
+	return err
+}
+
+// Undrain queues again, in the held process, what its record has and its kernel no more: a parking was cut short.
+func Undrain(p *tracer.Process, m *image.Process) error {
+	missing := func(want, have []abi.Siginfo) (out []abi.Siginfo) {
+		for _, si := range want {
+			found := false
+			for k := range have {
+				if found = bytes.Equal(have[k][:], si[:]); found {
+					have = append(have[:k:k], have[k+1:]...)
+					break
+				}
+			}
+			if !found {
+				out = append(out, si)
+			}
+		}
+		return out
+	}
+	for i := range m.Threads {
+		t := p.Thread(int(m.Threads[i].TID))
+		if t == nil {
+			continue // it has ended meanwhile
+		}
+		own, err := kern.PeekSiginfo(t.TID, false)
+		if err != nil {
+			return err
+		}
+		for _, si := range missing(m.Threads[i].Pending, append(own, t.Stash...)) {
+			if err := t.QueueSignal(si, false); err != nil {
+				return err
+			}
+		}
+	}
+	shared, err := kern.PeekSiginfo(p.PID, true)
+	if err != nil {
+		return err
+	}
+	for _, si := range missing(m.Pending, shared) {
+		if err := p.Leader().QueueSignal(si, true); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,52 @@
+package node
+
+import (
+	"mosix/homeproxy/guest"
+	"mosix/homeproxy/shadow"
+	"mosix/internal/id"
+	"mosix/internal/pack"
+	"mosix/internal/wire"
+)
+
+// Masks implements guest.Link.
+func (t *tenant) Masks(masks map[id.HomePID]uint64, back []guest.Returned) bool {
+	t.mu.Lock()
+	s := t.conn
+	t.mu.Unlock()
+	if s == nil {
+		return false
+	}
+	w := &pack.Writer{}
+	w.U32(uint32(len(masks)))
+	for tid, m := range masks {
+		w.U32(uint32(tid))
+		w.U64(m)
+	}
+	w.U32(uint32(len(back)))
+	for i := range back {
+		w.U32(uint32(back[i].TID))
+		w.Bool(back[i].Process)
+		w.Bytes(back[i].Info[:])
+	}
+	if err := s.Send(wire.Masks, t.g.Epoch, w.B); err != nil {
+		s.Close()
+		return false
+	}
+	return true
+}
+
+// parseMasks reads what Masks has written.
+func parseMasks(r *pack.Reader) (map[id.HomePID]uint64, []shadow.Returned, error) {
+	masks := map[id.HomePID]uint64{}
+	for n := r.Count(12); n > 0; n-- {
+		tid := id.HomePID(r.U32())
+		masks[tid] = r.U64()
+	}
+	var back []shadow.Returned
+	for n := r.Count(5); n > 0 && r.Err() == nil; n-- {
+		x := shadow.Returned{TID: id.HomePID(r.U32()), Process: r.Bool()}
+		copy(x.Info[:], r.Bytes())
+		back = append(back, x)
+	}
+	return masks, back, r.Err()
+}
