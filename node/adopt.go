@@ -279,7 +279,8 @@ func (n *Node) adoptGuest(k found, guests []found) error {
 	for _, d := range n.conf.Cgroup {
 		den.Cgroups = append(den.Cgroups, thaw.CgroupOf(d, id.Process{Home: home, PID: id.HomePID(h.PID)}, k.pid))
 	}
-	taken := 0
+	// All are known before the first call is taken: one of a thread that nobody knows would be lost.
+	var tenants []*tenant
 	for _, body := range guests {
 		st, err := procfs.Default.Stat(body.pid)
 		if err != nil || st.PPID != k.pid {
@@ -291,39 +292,44 @@ func (n *Node) adoptGuest(k found, guests []found) error {
 		}
 		for pid, host := range tids {
 			if i, ok := members[pid]; ok && host == body.pid {
-				m := k.g.Member(i)
-				p := id.Process{Home: home, PID: pid, Start: m.Start}
-				if err := n.adoptMember(den, i, p, id.Epoch(m.Epoch), body); err != nil {
-					n.log.Error("a guest that an earlier agent left could not be taken up", "process", p, "err", err)
+				t, err := n.adoptMember(den, i, home, body)
+				if err != nil {
+					n.log.Error("a guest that an earlier agent left could not be taken up", "pid", body.pid, "home", home, "number", pid, "err", err)
 					continue
 				}
-				taken++
+				tenants = append(tenants, t)
 			}
 		}
 	}
-	if taken == 0 {
+	if len(tenants) == 0 {
 		return kern.Kill(k.pid, 9)
+	}
+	for _, t := range tenants {
+		for _, parent := range tenants {
+			if parent.g.Lends(t.g.Process.PID) {
+				t.parent = parent
+			}
+		}
+		t.take(t.g)
+		t.g.Begin()
+		n.log.Info("took up a guest", "process", t.g.Process, "epoch", t.g.Epoch, "pid", t.g.PID)
 	}
 	return nil
 }
 
-// adoptMember takes charge of one guest.
-func (n *Node) adoptMember(den *guest.Den, entry int, p id.Process, e id.Epoch, body found) error {
+// adoptMember takes charge of one guest, whose calls are not taken yet.
+func (n *Node) adoptMember(den *guest.Den, entry int, home id.Node, body found) (*tenant, error) {
+	m := den.Keeper.Member(entry)
+	p := id.Process{Home: home, PID: id.HomePID(m.PID), Start: m.Start}
 	cmd, _ := procfs.Default.Cmdline(body.pid)
 	t := &tenant{n: n, uid: 0, command: strings.Join(cmd, " "), done: make(chan struct{}), held: make(chan struct{}, 1)}
-	g, err := guest.New(guest.Options{Process: p, Epoch: e, PID: body.pid, Den: den, Entry: entry, Region: body.g,
+	g, err := guest.New(guest.Options{Process: p, Epoch: id.Epoch(m.Epoch), PID: body.pid, Den: den, Entry: entry, Region: body.g,
 		Clocks: thaw.Clocks{Mono: clockOffset(body.pid, "monotonic"), Boot: clockOffset(body.pid, "boottime"), Real: body.g.Header().RealOffset}, Link: t, Log: n.log, Code: n.code})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	t.g = g
-	if err := g.Adopt(); err != nil {
-		return err
-	}
-	t.take(g)
-	g.Begin()
-	n.log.Info("took up a guest", "process", p, "epoch", e, "pid", body.pid)
-	return nil
+	return t, g.Adopt()
 }
 
 // clockOffset reads how far a guest's clock is ahead of this host's, in nanoseconds.

@@ -53,7 +53,15 @@ func (g *Guest) clone(c *call, name string, args [6]uint64) {
 		return
 	}
 	g.births++
-	g.dispatch(c, wish.Request(g.signalState(c.host).blocked))
+	req := wish.Request(g.signalState(c.host).blocked)
+	if g.Den.unborn(c.tid) { // an earlier agent has asked home already, and home answers the same
+		c.seq, c.req = g.seqs[c.tid], req
+		g.calls[c.tid] = c
+		g.note(c)
+		g.link.Call(c.tid, c.seq, req, false)
+		return
+	}
+	g.dispatch(c, req)
 }
 
 // later lets a call be made again, when whoever stops the thread is done. The caller holds mu.
@@ -112,6 +120,7 @@ func (g *Guest) born(c *call, res homeproxy.Result) {
 		return
 	}
 	g.births--
+	g.Den.bore(c.tid)
 	if res.Ret == homeproxy.Unserved {
 		g.comeHome(c, homeproxy.Lookup(c.nr).Name)
 		return
@@ -261,6 +270,10 @@ func (g *Guest) split(c *call, p *tracer.Process, t *tracer.Thread, b *bearing) 
 	if err := kern.SetOptions(n.TID, 0); err != nil {
 		return err
 	}
+	if err := t.PutBack(); err != nil {
+		return err
+	}
+	g.Den.bore(c.tid)
 	return n.Release()
 }
 
@@ -408,6 +421,18 @@ func (g *Guest) lent() {
 			g.waits[tid] = &wait{child: id.HomePID(m.PID), over: atomic.LoadUint32(&m.Ended) != 0}
 		}
 	}
+}
+
+// Lends reports whether the process child uses the memory of this guest.
+func (g *Guest) Lends(child id.HomePID) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, w := range g.waits {
+		if w.child == child {
+			return true
+		}
+	}
+	return false
 }
 
 // AwaitEnd waits, for d at most, until the keeper has seen the end of this guest.

@@ -31,7 +31,11 @@ func (g *Guest) note(c *call) {
 		restart = c.nr
 	}
 	le.PutUint32(b[4:], restart)
-	le.PutUint32(b[24:], 0)
+	var state uint32
+	if c.wish != nil {
+		state = unborn
+	}
+	le.PutUint32(b[24:], state)
 	le.PutUint64(b[16:], c.id)
 	le.PutUint64(b[8:], uint64(c.seq))
 }
@@ -43,7 +47,7 @@ func (g *Guest) noteTaken(tid id.HomePID, nid uint64) {
 		return
 	}
 	le.PutUint64(b[8:], uint64(g.seqs[tid]))
-	le.PutUint32(b[24:], undecided)
+	le.PutUint32(b[24:], le.Uint32(b[24:])|undecided)
 	le.PutUint64(b[16:], nid)
 }
 
@@ -56,6 +60,7 @@ func (g *Guest) noteBlock(tid id.HomePID, nr uint32) {
 
 const (
 	undecided = 1          // marks an entry whose notification was taken, and nothing sent for it
+	unborn    = 2          // … whose call Seq makes somebody: at home perhaps, and not here
 	tornOut   = ^uint32(0) // in place of a thread's number: it has ended, and its entry is free
 )
 
@@ -81,6 +86,19 @@ func (d *Den) noteOf(tid id.HomePID) []byte {
 		le.PutUint32(b, uint32(tid))
 	}
 	return d.entry(i)
+}
+
+// unborn reports whether somebody whom thread tid has made at home is not here yet.
+func (d *Den) unborn(tid id.HomePID) bool {
+	b := d.noteOf(tid)
+	return b != nil && le.Uint32(b[24:])&unborn != 0
+}
+
+// bore takes down that nobody is missing.
+func (d *Den) bore(tid id.HomePID) {
+	if b := d.noteOf(tid); b != nil {
+		le.PutUint32(b[24:], le.Uint32(b[24:])&^unborn)
+	}
 }
 
 // tearOut frees the entry of a thread that has ended.
@@ -137,7 +155,7 @@ func (g *Guest) Adopt() error {
 		if err != nil {
 			return err
 		}
-		if le.Uint32(b[24:]) == undecided {
+		if le.Uint32(b[24:])&undecided != 0 {
 			g.decide(kern.Notif{ID: nid, PID: uint32(host), Nr: int32(nr), Args: args})
 			continue
 		}
