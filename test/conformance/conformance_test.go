@@ -183,6 +183,37 @@ func check(t *testing.T, r *Runner, c Case, mode Mode, got result) {
 	}
 }
 
+// TestMutations breaks rows of the system-call table and wants the cases to notice: two rows, or with the level full all.
+func TestMutations(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root, to make a lab")
+	}
+	s := suite(t)
+	if os.Getenv(onlyEnv) != "" {
+		t.Skipf("%s hides cases", onlyEnv)
+	}
+	agent, err := BuildMutant(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := Mutations()
+	if os.Getenv(levelEnv) != "full" {
+		list = []Mutation{list[0], list[len(list)-1]}
+	}
+	for _, m := range list {
+		t.Run(m.Row, func(t *testing.T) {
+			wrong, err := s.Notice(t.Context(), agent, m.Row)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if wrong[m.Row] == "" {
+				t.Errorf("%s holds although the row of %s is broken", m.Case, m.Row)
+			}
+			t.Log(wrong[m.Row])
+		})
+	}
+}
+
 // logs is what the agents have written of process pid of n1, and what they were unhappy about.
 func logs(c *cluster.Cluster, pid int) string {
 	if pid == 0 {

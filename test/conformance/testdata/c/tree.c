@@ -637,12 +637,12 @@ CASE(exit_closes_descriptors)
 	close(fd[0]);
 }
 
-CASE(getppid_is_constant)
+static pid_t first_parent;
+__attribute__((constructor)) static void at_the_start(void) { first_parent = getppid(); }
+
+CASE(parent_group_and_session_are_constant)
 {
-	static pid_t first;
-	if (first == 0)
-		first = getppid();
-	EQ(getppid(), first);
+	EQ(getppid(), first_parent);
 	EQ(getpgid(0), getpgrp());
 	EQ(getpgid(me), getpgrp());
 	EQ(getsid(0), getsid(me));
