@@ -55,6 +55,9 @@ func Table() []Workload {
 		c("children", "processes and threads that come and go"),
 		c("comehome", "calls that come home"),
 		c("world", "the world of its home"),
+		c("identity", "ids, limits and scheduling"),
+		c("objects", "descriptors of every kind"),
+		c("cputime", "CPU time of its own"),
 		{Name: "goruntime", Kind: "Go runtime", Uses: []string{"goruntime"}, Line: "work-goruntime SECONDS STOP", Stops: true},
 		{Name: "python", Kind: "python3", Uses: []string{"python.py"}, Line: "work-python.py SECONDS STOP", Stops: true},
 		{Name: "shell", Kind: "shell", Uses: []string{"shell.sh"}, Line: "work-shell.sh SECONDS STOP", Stops: true},
@@ -74,6 +77,8 @@ func Table() []Workload {
 		case "epoll": // a stop ends epoll_wait and its kin with EINTR, natively too
 			w.Stops = false
 		case "rtsignals", "pending", "tcpclient", "tcpserver": // they wait in sigtimedwait, recv with SO_RCVTIMEO, epoll_wait
+			w.Stops = false
+		case "objects": // it polls
 			w.Stops = false
 		case "signals", "sleep", "timers", "terminal": // every wait is counted, or timed, or has a terminal's foreground
 			w.Stops = false
