@@ -41,6 +41,10 @@ func (n *Node) onControl(c transport.Conn) {
 	if err := json.NewDecoder(io.LimitReader(c, maxRequest)).Decode(&q); err != nil {
 		return
 	}
+	if q.Op == opTarget {
+		_ = json.NewEncoder(c).Encode(n.describeTarget())
+		return
+	}
 	var res api.MigrateResult
 	n.mu.Lock()
 	r := n.records[q.Process]

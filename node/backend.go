@@ -16,7 +16,7 @@ import (
 )
 
 // Status implements control.Backend.
-func (n *Node) Status(context.Context) (api.Status, error) {
+func (n *Node) Status(ctx context.Context) (api.Status, error) {
 	var st api.Status
 	view := map[id.Node]api.Node{}
 	for _, e := range n.peer.View() {
@@ -34,6 +34,7 @@ func (n *Node) Status(context.Context) (api.Status, error) {
 		st.Nodes = append(st.Nodes, x)
 	}
 	sort.Slice(st.Nodes, func(i, j int) bool { return st.Nodes[i].Name < st.Nodes[j].Name })
+	n.differences(ctx, st.Nodes)
 	return st, nil
 }
 

@@ -47,6 +47,8 @@ type Node struct {
 	history []control.Move
 	closing bool
 
+	targets targets
+
 	balance balance
 }
 

@@ -123,7 +123,7 @@ func (n *Node) carry(ctx context.Context, p id.Process, o order) (res api.Migrat
 		n.tidy(r)
 		return res
 	}
-	rs := eligible.Judge(f, o.asker, nil)
+	rs := eligible.Judge(f, o.asker, n.targetOf(ctx, o.to))
 	if f.Stat.State == 'T' || f.Stat.State == 't' {
 		rs = append(rs, image.Refusal{What: "stopped", Why: "The process is stopped; continue it first (kill -CONT, or fg).", Evidence: "state " + string(rune(f.Stat.State))})
 	}

@@ -2,7 +2,9 @@ package cli
 
 import (
 	"fmt"
+	"io"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -14,7 +16,8 @@ func (a *app) statusCommand() *cobra.Command {
 		Use:   "status",
 		Short: "Show the nodes of the cluster",
 		Long: `Show the nodes of the cluster as this node knows them. A * marks this node. LOAD is the number of processes ready to run
-per unit of capacity; AGE tells how old that news is.`,
+per unit of capacity; AGE tells how old that news is. Below the table stands where processes of this node cannot go, or may not be
+able to come back from: nodes with another processor or another kernel.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			st, err := a.client().Status(c.Context())
@@ -43,5 +46,31 @@ func (a *app) printStatus(st api.Status) error {
 			humanBytes(n.MemTotalBytes), humanBytes(n.MemFreeBytes), strconv.Itoa(n.Guests), strconv.Itoa(n.Away),
 			humanSeconds(n.AgeSeconds), n.Address)
 	}
-	return t.print(a.out, a.width)
+	if err := t.print(a.out, a.width); err != nil {
+		return err
+	}
+	for _, n := range st.Nodes {
+		sayDifferences(a.out, n)
+	}
+	return nil
+}
+
+// sayDifferences says what is different about a node, in a line each.
+func sayDifferences(w io.Writer, n api.Node) {
+	some := func(names []string) string {
+		const most = 12
+		if len(names) > most {
+			return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
+		}
+		return strings.Join(names, ", ")
+	}
+	if n.OtherKernel {
+		fmt.Fprintf(w, "%s runs another kernel build: processes do not move between it and this node\n", n.Name)
+	}
+	if len(n.CPULacks) > 0 {
+		fmt.Fprintf(w, "%s lacks, in its processor (%s): %s; processes of this node do not move there\n", n.Name, printable(n.CPUModel), printable(some(n.CPULacks)))
+	}
+	if len(n.CPUAlsoHas) > 0 {
+		fmt.Fprintf(w, "%s has, in its processor (%s), also: %s; processes of it do not move here\n", n.Name, printable(n.CPUModel), printable(some(n.CPUAlsoHas)))
+	}
 }

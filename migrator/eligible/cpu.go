@@ -172,6 +172,21 @@ func (c *CPU) has(name string) bool {
 	return false
 }
 
+// Without is c with neither the named feature nor any that stands behind it in the same word, nor a register set beyond the first
+// two.
+func (c CPU) Without(name string) CPU {
+	c.Words = append([]uint32(nil), c.Words...)
+	for i := range cpuWords {
+		for b := range 32 {
+			if i < len(c.Words) && cpuWords[i].name(b) == name {
+				c.Words[i] &= 1<<b - 1
+			}
+		}
+	}
+	c.XCR0 &= 3
+	return c
+}
+
 // Missing names what need has and have lacks: a program that found it on need cannot run on have.
 func Missing(need, have CPU) []string {
 	var out []string

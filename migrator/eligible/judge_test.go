@@ -429,3 +429,22 @@ func FuzzBuildID(f *testing.F) {
 		}
 	})
 }
+
+// TestPoorerProcessor: what Without takes away is missing, by name, and a process is refused for it.
+func TestPoorerProcessor(t *testing.T) {
+	cpu := LocalCPU()
+	if !cpu.has("avx") {
+		t.Skip("this machine has no AVX to take away")
+	}
+	poor := cpu.Without("avx")
+	missing := Missing(cpu, poor)
+	if !slices.Contains(missing, "avx") || !slices.Contains(missing, "avx registers") || len(Missing(poor, cpu)) != 0 || !cpu.has("avx") {
+		t.Errorf("it lacks %v; and the other way %v", missing, Missing(poor, cpu))
+	}
+	f := Facts{PID: 7, CPU: cpu}
+	r := &refusals{}
+	judgeTarget(r, &f, &Target{Name: "n2", CPU: poor})
+	if rs := r.done(); len(rs) != 1 || rs[0].What != CPUFeature || !strings.Contains(rs[0].Evidence, "avx") {
+		t.Errorf("refusals %v", rs)
+	}
+}

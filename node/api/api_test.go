@@ -13,7 +13,7 @@ var contract = []struct {
 	names []string
 }{
 	{Status{}, []string{"nodes"}},
-	{Node{}, []string{"name", "id", "address", "state", "self", "load", "cpus", "speed", "mem_total_bytes", "mem_free_bytes", "guests", "away", "age_seconds"}},
+	{Node{}, []string{"name", "id", "address", "state", "self", "load", "cpus", "speed", "mem_total_bytes", "mem_free_bytes", "guests", "away", "age_seconds", "cpu_model", "cpu_lacks", "cpu_also_has", "other_kernel"}},
 	{Processes{}, []string{"processes"}},
 	{Process{}, []string{"pid", "home", "where", "user", "command", "state", "cpu_seconds", "rss_bytes", "threads", "moves", "epoch", "locked", "refusals"}},
 	{MigrateRequest{PID: 1, Home: "n1", To: "n2", AllowPrivileged: true, Strategy: Precopy}, []string{"pid", "home", "to", "allow_privileged", "strategy"}},

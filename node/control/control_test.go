@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"reflect"
 	"runtime"
 	"slices"
 	"strings"
@@ -132,7 +133,7 @@ func TestStatusRoundTrip(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(got.Nodes) != 1 || got.Nodes[0] != want {
+	if len(got.Nodes) != 1 || !reflect.DeepEqual(got.Nodes[0], want) {
 		t.Errorf("got %+v, want %+v", got.Nodes, want)
 	}
 }
