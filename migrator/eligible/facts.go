@@ -97,4 +97,5 @@ type Holder struct {
 	PID   int
 	FD    int // -1: it maps it
 	Write bool
+	Comm  string // its name, of the first holders
 }

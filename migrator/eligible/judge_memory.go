@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"mosix/internal/procfs"
+	"mosix/internal/stub"
 )
 
 // special reports whether an area is one that the kernel gives to every program.
@@ -43,6 +44,10 @@ func judgeMemory(r *refusals, f *Facts) {
 	if f.Status.HugetlbBytes > 0 {
 		r.add(HugePages, hugeWhy, "HugetlbPages: %d kB in /proc/%d/status", f.Status.HugetlbBytes>>10, f.PID)
 	}
+	watched := false // by an agent, which copies it just now
+	for i := range f.Areas {
+		watched = watched || strings.HasPrefix(f.Areas[i].Name, "/memfd:"+stub.Name)
+	}
 	for i := range f.Areas {
 		a := &f.Areas[i]
 		if special(a.Name) {
@@ -61,6 +66,8 @@ func judgeMemory(r *refusals, f *Facts) {
 			r.add(HugePages, hugeWhy, "%s", ev())
 		case a.Name == "[uprobes]":
 			r.add(Uprobes, "A tracing tool has put probes into its code (uprobes); stop the tool first.", "%s", ev())
+		case graphics(a.Name):
+			r.add(DeviceMapping, "It has memory of a graphics card mapped (OpenGL, Vulkan, CUDA and their like) and must stay where the card is; a program that draws in software moves (LIBGL_ALWAYS_SOFTWARE=1).", "%s", ev())
 		case deviceName(a):
 			r.add(DeviceMapping, "It has memory of a device mapped and must stay where the device is.", "%s", ev())
 		case isFUSE(a.FSType):
@@ -69,11 +76,11 @@ func judgeMemory(r *refusals, f *Facts) {
 		if a.Flags == "" {
 			continue
 		}
-		if a.Flags.Has(procfs.FlagIO) || a.Flags.Has(procfs.FlagPFNMap) {
+		if (a.Flags.Has(procfs.FlagIO) || a.Flags.Has(procfs.FlagPFNMap)) && !graphics(a.Name) {
 			r.add(DeviceMapping, "It has memory of a device mapped and must stay where the device is.", "%s", ev())
 		}
-		if a.Flags.Has(procfs.FlagUffdMissing) || a.Flags.Has(procfs.FlagUffdMinor) {
-			r.add(Userfaultfd, "It handles page faults itself (userfaultfd), and its memory would be elsewhere.", "%s", ev())
+		if a.Flags.Has(procfs.FlagUffdMissing) || a.Flags.Has(procfs.FlagUffdMinor) || a.Flags.Has(procfs.FlagUffdWP) && !watched {
+			r.add(Userfaultfd, "Page faults in its memory are handled by a program (userfaultfd), itself or another, and its memory would be elsewhere.", "%s", ev())
 		}
 		if a.Flags.Has(procfs.FlagSealed) {
 			r.add(SealedMemory, "It has sealed areas of its memory (mseal), which nobody can lay aside while it is away.", "%s", ev())
@@ -116,7 +123,11 @@ func judgeShared(r *refusals, f *Facts) {
 			if len(who) > 1 {
 				how = "have it too"
 			}
-			r.add(SharedMemory, sharedWhy(s.Kind), "%s; process %s %s", ev, numbersText(who), how)
+			if comm := display(s.Others); comm != "" {
+				r.add(SharedMemory, displayWhy(s.Kind), "%s; process %s (%s) %s", ev, numbersText(who), comm, how)
+			} else {
+				r.add(SharedMemory, sharedWhy(s.Kind), "%s; process %s %s", ev, numbersText(who), how)
+			}
 		}
 		if s.Unscanned > 0 && len(s.Others) == 0 {
 			r.add(SharedMemory, "It has shared memory, and it cannot be seen who else has it; an agent that runs as root can see.",
@@ -130,6 +141,35 @@ func judgeShared(r *refusals, f *Facts) {
 			r.add(AliasedMemory, "It maps the same memory at two addresses, which would be two memories at the host.", "%s is mapped twice", ev)
 		}
 	}
+}
+
+// graphics reports whether an area is of a graphics card, by its name.
+func graphics(name string) bool {
+	for _, p := range []string{"/dev/dri/", "/dev/nvidia", "/dev/kfd", "/dmabuf:", "anon_inode:i915.gem", "anon_inode:dmabuf"} {
+		if strings.HasPrefix(name, p) {
+			return true
+		}
+	}
+	return false
+}
+
+// display is the name of the first holder that is a display: an X server, or a compositor of Wayland; or nothing.
+func display(hs []Holder) string {
+	for _, h := range hs {
+		switch h.Comm {
+		case "Xorg", "Xwayland", "Xvfb", "Xnest", "Xephyr", "Xvnc", "Xtigervnc", "X", "weston", "sway", "labwc", "wayfire", "river", "hyprland", "Hyprland",
+			"gnome-shell", "mutter", "kwin_wayland", "kwin_x11", "cage", "phosh", "cosmic-comp":
+			return h.Comm
+		}
+	}
+	return ""
+}
+
+func displayWhy(k Kind) string {
+	if k == SharedSysV {
+		return "It draws through memory that it shares with its display (X11's MIT-SHM), which exists on this machine only; programs that do without move (QT_X11_NO_MITSHM=1, GDK_DISABLE=shm, or a display reached by TCP)."
+	}
+	return "It draws into memory that it shares with its display (Wayland's buffers, or X11's MIT-SHM), which exists on this machine only."
 }
 
 func sharedWhy(k Kind) string {

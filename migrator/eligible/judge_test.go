@@ -151,7 +151,10 @@ func TestJudge(t *testing.T) {
 		"a timer on CPU time":       {timer(2), []string{CPUTimer}},
 		"on another's CPU time":     {timer(-1234), []string{CPUTimer}},
 		"harmless descriptors":      {func(f *Facts) { fd("anon_inode:[eventfd]")(f); fd("anon_inode:[eventpoll]")(f); fd("socket:[1]")(f) }, nil},
-		"device by name":            {area("/dev/nvidia0", nil), []string{DeviceMapping}},
+		"device by name":            {area("/dev/ttyACM0", nil), []string{DeviceMapping}},
+		"graphics card":             {area("/dev/nvidia0", nil), []string{DeviceMapping}},
+		"graphics card, by flag":    {area("/dev/dri/renderD128", func(a *Area) { a.Flags = "rd wr io pf" }), []string{DeviceMapping}},
+		"buffer of a card":          {area("/dmabuf:", nil), []string{DeviceMapping}},
 		"device by file":            {area("/srv/container/gpu", func(a *Area) { a.Known, a.Device = true, true }), []string{DeviceMapping}},
 		"a file under /dev":         {area("/dev/data", func(a *Area) { a.Known = true }), nil},
 		"posix shared memory, rdly": {area("/dev/shm/x", nil), nil},
@@ -170,22 +173,29 @@ func TestJudge(t *testing.T) {
 		"sealed":                    {area("", func(a *Area) { a.Flags = "rd wr sl" }), []string{SealedMemory}},
 		"sealed by the kernel":      {area("[vdso]", func(a *Area) { a.Flags = "rd ex sl" }), nil},
 		"watched by userfaultfd":    {area("", func(a *Area) { a.Flags = "rd wr um" }), []string{Userfaultfd}},
-		"locked":                    {area("", func(a *Area) { a.Flags = "rd wr lo" }), nil},
-		"key":                       {area("", func(a *Area) { a.Flags, a.ProtectionKey = "rd wr", 1 }), []string{ProtectionKey}},
-		"private shared memory":     {shared(alone), nil},
-		"shared":                    {shared(with(func(s *Shared) { s.Others = []Holder{{PID: 5, FD: -1, Write: true}} })), []string{SharedMemory}},
-		"shared by descriptor":      {shared(with(func(s *Shared) { s.Others = []Holder{{PID: 5, FD: 3}, {PID: 6, FD: -1}} })), []string{SharedMemory}},
-		"who shares is unknown":     {shared(with(func(s *Shared) { s.Unscanned = 4 })), []string{SharedMemory}},
-		"attachable":                {shared(with(func(s *Shared) { s.Kind, s.Attachable = SharedSysV, true })), []string{SharedMemory}},
-		"own descriptor":            {shared(with(func(s *Shared) { s.OwnFD = 3 })), []string{AliasedMemory}},
-		"twice":                     {shared(with(func(s *Shared) { s.Alias = true })), []string{AliasedMemory}},
-		"written file":              {shared(with(func(s *Shared) { s.Kind = SharedFile })), []string{SharedMemory}},
-		"read file":                 {shared(with(func(s *Shared) { s.Kind, s.Writable = SharedFile, false })), nil},
-		"read file twice":           {shared(with(func(s *Shared) { s.Kind, s.Writable, s.Alias = SharedFile, false, true })), nil},
-		"could not be read":         {func(f *Facts) { f.Unread = []string{"maps: permission denied"} }, []string{Unreadable}},
+		"protected by userfaultfd":  {area("", func(a *Area) { a.Flags = "rd wr uw" }), []string{Userfaultfd}},
+		"copied by an agent": {func(f *Facts) {
+			area("", func(a *Area) { a.Flags = "rd wr uw" })(f)
+			area("/memfd:mosix-shadow (deleted)", nil)(f)
+		}, nil},
+		"locked":                   {area("", func(a *Area) { a.Flags = "rd wr lo" }), nil},
+		"key":                      {area("", func(a *Area) { a.Flags, a.ProtectionKey = "rd wr", 1 }), []string{ProtectionKey}},
+		"private shared memory":    {shared(alone), nil},
+		"shared":                   {shared(with(func(s *Shared) { s.Others = []Holder{{PID: 5, FD: -1, Write: true}} })), []string{SharedMemory}},
+		"shared by descriptor":     {shared(with(func(s *Shared) { s.Others = []Holder{{PID: 5, FD: 3}, {PID: 6, FD: -1}} })), []string{SharedMemory}},
+		"shared with an X server":  {shared(with(func(s *Shared) { s.Kind, s.Others = SharedSysV, []Holder{{PID: 5, FD: -1, Comm: "Xorg"}} })), []string{SharedMemory}},
+		"shared with a compositor": {shared(with(func(s *Shared) { s.Others = []Holder{{PID: 5, FD: 3, Comm: "sway"}} })), []string{SharedMemory}},
+		"who shares is unknown":    {shared(with(func(s *Shared) { s.Unscanned = 4 })), []string{SharedMemory}},
+		"attachable":               {shared(with(func(s *Shared) { s.Kind, s.Attachable = SharedSysV, true })), []string{SharedMemory}},
+		"own descriptor":           {shared(with(func(s *Shared) { s.OwnFD = 3 })), []string{AliasedMemory}},
+		"twice":                    {shared(with(func(s *Shared) { s.Alias = true })), []string{AliasedMemory}},
+		"written file":             {shared(with(func(s *Shared) { s.Kind = SharedFile })), []string{SharedMemory}},
+		"read file":                {shared(with(func(s *Shared) { s.Kind, s.Writable = SharedFile, false })), nil},
+		"read file twice":          {shared(with(func(s *Shared) { s.Kind, s.Writable, s.Alias = SharedFile, false, true })), nil},
+		"could not be read":        {func(f *Facts) { f.Unread = []string{"maps: permission denied"} }, []string{Unreadable}},
 		"all at once": {func(f *Facts) {
 			thread(func(th *Thread) { th.Seccomp, th.TracerPID, th.Policy = 2, 3, procfs.SchedRR })(f)
-			area("/dev/dri/card0", nil)(f)
+			area("/dev/fb0", nil)(f)
 			fd("anon_inode:[io_uring]")(f)
 			f.NS.Time++
 		}, []string{Seccomp, Traced, Realtime, DeviceMapping, IOUring, TimeNamespace}},
@@ -446,5 +456,32 @@ func TestPoorerProcessor(t *testing.T) {
 	judgeTarget(r, &f, &Target{Name: "n2", CPU: poor})
 	if rs := r.done(); len(rs) != 1 || rs[0].What != CPUFeature || !strings.Contains(rs[0].Evidence, "avx") {
 		t.Errorf("refusals %v", rs)
+	}
+}
+
+// TestSentences: what a kind of refusal has in common with others is told apart by its sentence.
+func TestSentences(t *testing.T) {
+	for _, c := range []struct {
+		change func(*Facts)
+		want   string
+	}{
+		{func(f *Facts) { f.Areas = append(f.Areas, Area{Area: procfs.Area{Name: "/dev/dri/card0"}}) }, "graphics card"},
+		{func(f *Facts) { f.Areas = append(f.Areas, Area{Area: procfs.Area{Name: "/dev/fb0"}}) }, "memory of a device"},
+		{func(f *Facts) {
+			f.Shared = append(f.Shared, Shared{Kind: SharedSysV, OwnFD: -1, Others: []Holder{{PID: 5, FD: -1, Comm: "Xorg"}}})
+		}, "MIT-SHM"},
+		{func(f *Facts) {
+			f.Shared = append(f.Shared, Shared{Kind: SharedMemfd, OwnFD: -1, Others: []Holder{{PID: 5, FD: 3, Comm: "sway"}}})
+		}, "Wayland"},
+		{func(f *Facts) {
+			f.Shared = append(f.Shared, Shared{Kind: SharedMemfd, OwnFD: -1, Others: []Holder{{PID: 5, FD: 3, Comm: "cat"}}})
+		}, "shares memory with another process"},
+	} {
+		f := recorded(t, 4711, false)
+		c.change(&f)
+		rs := Judge(f, OwnerOf(f), nil)
+		if len(rs) != 1 || !strings.Contains(rs[0].Why, c.want) {
+			t.Errorf("%v does not say %q", rs, c.want)
+		}
 	}
 }

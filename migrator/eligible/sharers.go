@@ -210,7 +210,7 @@ func (g *gatherer) scanProcess(pid int, want []*wanted) {
 			}
 			for _, w := range want {
 				if w.scan && w.maps == (object{a.Dev, a.Inode}) {
-					w.hold(Holder{PID: pid, FD: -1, Write: a.Shared && a.Writable()})
+					g.hold(w, Holder{PID: pid, FD: -1, Write: a.Shared && a.Writable()})
 				}
 			}
 			return nil
@@ -250,13 +250,13 @@ func (g *gatherer) scanProcess(pid int, want []*wanted) {
 			link, _ = g.fs.Link(pid, "fd", strconv.Itoa(n))
 		}
 		g.fd(pid, n, func(w *wanted, write bool) {
-			w.hold(Holder{PID: pid, FD: n, Write: write})
+			g.hold(w, Holder{PID: pid, FD: n, Write: write})
 		}, want, link)
 	}
 }
 
 // hold records a holder. Readers of a file with a name do no harm.
-func (w *wanted) hold(h Holder) {
+func (g *gatherer) hold(w *wanted, h Holder) {
 	if w.Kind == SharedFile && !h.Write {
 		return
 	}
@@ -264,6 +264,9 @@ func (w *wanted) hold(h Holder) {
 		if o.PID == h.PID {
 			return
 		}
+	}
+	if len(w.Others) < 4 { // people are told no more names
+		h.Comm, _ = g.fs.Comm(h.PID)
 	}
 	w.Others = append(w.Others, h)
 }

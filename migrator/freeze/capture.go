@@ -219,6 +219,9 @@ func captureThread(t *tracer.Thread, restarted func(tid int) uint64) (image.Thre
 	if th.XState, err = kern.GetXState(t.TID); err != nil {
 		return th, err
 	}
+	if tiles(th.XState) {
+		return th, fmt.Errorf("thread %d has something in the tiles of the processor (AMX), for which a host gives no permission: try again when it has released them", t.TID)
+	}
 	rs, err := kern.GetRseq(t.TID)
 	if err != nil {
 		return th, err
@@ -251,4 +254,11 @@ func captureThread(t *tracer.Thread, restarted func(tid int) uint64) (image.Thre
 		th.Regs.RAX = restartSys // the restart block waits on memory of this side
 	}
 	return th, nil
+}
+
+// tiles reports whether an XSAVE area has the registers of AMX in use: a guest would need a permission for them, which is given to
+// a process by its own asking only.
+func tiles(xstate []byte) bool {
+	const header, tilecfg, tiledata = 512, 1 << 17, 1 << 18
+	return len(xstate) >= header+8 && binary.LittleEndian.Uint64(xstate[header:])&(tilecfg|tiledata) != 0
 }
