@@ -23,7 +23,7 @@ var poorer = fault.Register("processor-without-avx")
 
 const (
 	opTarget   = "target"
-	targetAge  = time.Minute // for how long an answer is good
+	targetAge  = 10 * time.Second // for how long an answer is good
 	targetTime = 2 * time.Second
 )
 
