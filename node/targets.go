@@ -96,6 +96,7 @@ func (n *Node) differences(ctx context.Context, nodes []api.Node) {
 	var wg sync.WaitGroup
 	for i := range nodes {
 		x := &nodes[i]
+		x.CPULacks, x.CPUAlsoHas = []string{}, []string{}
 		if x.Self {
 			x.CPUModel = n.target.CPU.Model
 			continue
@@ -108,7 +109,8 @@ func (n *Node) differences(ctx context.Context, nodes []api.Node) {
 			defer wg.Done()
 			if t := n.targetOf(ctx, x.Name); t != nil {
 				x.CPUModel = t.CPU.Model
-				x.CPULacks, x.CPUAlsoHas = eligible.Missing(n.target.CPU, t.CPU), eligible.Missing(t.CPU, n.target.CPU)
+				x.CPULacks = append(x.CPULacks, eligible.Missing(n.target.CPU, t.CPU)...)
+				x.CPUAlsoHas = append(x.CPUAlsoHas, eligible.Missing(t.CPU, n.target.CPU)...)
 				x.OtherKernel = t.VDSOBuildID != n.target.VDSOBuildID
 			}
 		}()

@@ -31,10 +31,10 @@ type Node struct {
 	Away          int     `json:"away"`
 	AgeSeconds    float64 `json:"age_seconds"`
 	// What its processor lacks of what this node's has: nothing that may have found it here moves there. And what it has beyond.
-	CPUModel    string   `json:"cpu_model,omitempty"`
-	CPULacks    []string `json:"cpu_lacks,omitempty"`
-	CPUAlsoHas  []string `json:"cpu_also_has,omitempty"`
-	OtherKernel bool     `json:"other_kernel,omitempty"` // another build: processes hold addresses in this one's vDSO
+	CPUModel    string   `json:"cpu_model"`
+	CPULacks    []string `json:"cpu_lacks"`
+	CPUAlsoHas  []string `json:"cpu_also_has"`
+	OtherKernel bool     `json:"other_kernel"` // another build: processes hold addresses in this one's vDSO
 }
 
 // Processes answers GET /v1/processes[?all=1].
