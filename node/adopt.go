@@ -6,6 +6,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -14,10 +15,13 @@ import (
 	"mosix/internal/image"
 	"mosix/internal/kern"
 	"mosix/internal/mem"
+	"mosix/internal/pack"
 	"mosix/internal/procfs"
 	"mosix/internal/region"
 	"mosix/internal/stub"
 	"mosix/internal/tracer"
+	"mosix/internal/transport"
+	"mosix/internal/wire"
 	"mosix/migrator/ferry"
 	"mosix/migrator/freeze"
 	"mosix/migrator/thaw"
@@ -263,8 +267,18 @@ func (n *Node) adoptGuest(k found, guests []found) error {
 			members[id.HomePID(m.PID)] = i
 		}
 	}
-	if len(members) == 0 || home == "" {
-		return kern.Kill(k.pid, 9) // it was never put to work, or all has ended
+	if home == "" {
+		return kern.Kill(k.pid, 9) // it was never put to work
+	}
+	told := n.tellEnds(k.g, home)
+	if len(members) == 0 {
+		n.goes(func() {
+			if told.Wait(); n.ctx.Err() == nil { // a later agent tells what this one could not
+				_ = kern.Kill(k.pid, 9)
+				k.g.Close()
+			}
+		})
+		return nil
 	}
 	pidfd, err := kern.PidfdOpen(k.pid)
 	if err != nil {
@@ -291,7 +305,11 @@ func (n *Node) adoptGuest(k found, guests []found) error {
 			continue // it has ended
 		}
 		for pid, host := range tids {
-			if i, ok := members[pid]; ok && host == body.pid {
+			i, ok := members[pid]
+			if !ok && host == body.pid {
+				_ = kern.Kill(body.pid, 9) // half born when the agent died: its parent asks again
+			}
+			if ok && host == body.pid {
 				t, err := n.adoptMember(den, i, home, body)
 				if err != nil {
 					n.log.Error("a guest that an earlier agent left could not be taken up", "pid", body.pid, "home", home, "number", pid, "err", err)
@@ -315,6 +333,76 @@ func (n *Node) adoptGuest(k found, guests []found) error {
 		n.log.Info("took up a guest", "process", t.g.Process, "epoch", t.g.Epoch, "pid", t.g.PID)
 	}
 	return nil
+}
+
+// tellEnds tells home of the guests that have ended while there was no agent.
+func (n *Node) tellEnds(k *region.Region, home id.Node) *sync.WaitGroup {
+	var wg sync.WaitGroup
+	for i := range int(min(k.Keeper().Count, stub.MaxMembers)) {
+		m := k.Member(i)
+		if m.PID == 0 || atomic.LoadUint32(&m.Ended) == 0 {
+			continue
+		}
+		p := id.Process{Home: home, PID: id.HomePID(m.PID), Start: m.Start}
+		wg.Go(func() {
+			n.tellEnd(p, id.Epoch(m.Epoch), int(m.Status))
+			if n.ctx.Err() == nil {
+				m.PID = 0
+			}
+		})
+	}
+	return &wg
+}
+
+// tellEnd tells a process's home that its guest has ended here while there was no agent.
+func (n *Node) tellEnd(p id.Process, e id.Epoch, status int) {
+	tell := func() error {
+		s, err := n.dial(n.ctx, p.Home, transport.ProtoService)
+		if err != nil {
+			return err
+		}
+		defer s.Close()
+		if err := s.Hello(); err != nil {
+			return err
+		}
+		at := uint64(kern.Now(kern.ClockBoottime))
+		w := &pack.Writer{}
+		w.U32(uint32(p.PID))
+		w.U64(p.Start)
+		w.U64(at)
+		w.U64(0)
+		if err := s.Send(wire.Attach, e, w.B); err != nil {
+			return err
+		}
+		for f, err := s.Recv(10 * time.Second); ; f, err = s.Recv(10 * time.Second) {
+			switch {
+			case err != nil:
+				return err
+			case f.Type == wire.Kill:
+				return nil // it is no more there, too
+			case f.Type == wire.Attached:
+				l, d := &pack.Writer{}, &pack.Writer{}
+				l.U64(at)
+				l.U64(at)
+				d.U32(uint32(status))
+				if err := errors.Join(s.Send(wire.Lease, e, l.B), s.Send(wire.Died, e, d.B)); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	for range 100 {
+		err := tell()
+		if err == nil {
+			return
+		}
+		n.log.Debug("home was not told of a guest's end", "process", p, "err", err)
+		select {
+		case <-n.ctx.Done():
+			return
+		case <-time.After(time.Second):
+		}
+	}
 }
 
 // adoptMember takes charge of one guest, whose calls are not taken yet.

@@ -80,6 +80,9 @@ func (d *Den) leave(g *Guest) bool {
 	d.mu.Lock()
 	there := d.guests[g]
 	delete(d.guests, g)
+	if there && g.told {
+		g.member().PID = 0 // home knows of its end: no later agent must tell
+	}
 	for host, x := range d.tasks {
 		if x == g {
 			delete(d.tasks, host)

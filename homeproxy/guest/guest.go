@@ -82,6 +82,7 @@ type Guest struct {
 	entering uint64                  // signals that are just being queued
 	fds      uint64                  // signals that the process can read from descriptors
 	ended    bool
+	told     bool       // home knows that it has ended, or has decided so
 	last     bool       // of the den
 	hands    sync.Mutex // one injection at a time
 	done     chan struct{}
@@ -607,7 +608,7 @@ func (g *Guest) halt(yes bool) {
 // Kill ends the guest at once, and its keeper if it has no other.
 func (g *Guest) Kill() {
 	g.mu.Lock()
-	g.ended = true
+	g.ended, g.told = true, true
 	g.mu.Unlock()
 	who := g.PID
 	if g.Den.alone(g) {

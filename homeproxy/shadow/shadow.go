@@ -197,6 +197,9 @@ func (s *Shadow) Call(tid id.HomePID, seq id.Seq, req homeproxy.Request, restart
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	sl := s.slots[tid]
+	if sl == nil && req.Nr == abi.SysExit {
+		return nil // it has ended: this is asked again
+	}
 	if sl == nil {
 		return fmt.Errorf("thread %d of %v is not in its shadow", tid, s.Process)
 	}
