@@ -38,7 +38,7 @@ func (g *Guest) both(c *call, row *homeproxy.Row, args [6]uint64) {
 		g.signal(c, row, args, id.HomePID(int32(args[0])), id.HomePID(int32(args[1])), int(int32(args[2])))
 	case abi.SysClockGettime, sysGettimeofday, sysTime:
 		if c.nr == abi.SysClockGettime && countsCPU(uint32(args[0])) {
-			g.forward(c, row, args)
+			g.cpuClock(c, row, args)
 			return
 		}
 		g.clock(c, args)
