@@ -242,8 +242,23 @@ func (t *Thread) keepSignal() error {
 	if err != nil {
 		return gone(err)
 	}
-	t.Stash = append(t.Stash, si)
+	if !comesAgain(si) {
+		t.Stash = append(t.Stash, si)
+	}
 	return nil
+}
+
+// comesAgain reports whether a signal is an instruction's fault: the instruction has not been executed, and faults again, with
+// all that the kernel tells of it, where it is executed next.
+func comesAgain(si abi.Siginfo) bool {
+	const siKernel = 0x80
+	switch si.Signo() {
+	case abi.SIGSEGV, abi.SIGILL, abi.SIGFPE:
+		return si.Code() > 0 && si.Code() < siKernel
+	case abi.SIGBUS:
+		return si.Code() > 0 && si.Code() <= 3 // the others are broken memory
+	}
+	return false
 }
 
 // ReadMemory copies memory of the process into b; it reads also what the process itself may not.
