@@ -42,6 +42,7 @@ type Result struct {
 	Ret     int64 // as the kernel gives it: a value, or -errno, or -512 … -516 for a call that was cancelled
 	Out     []Blob
 	Regular bool // the descriptor is a regular file: a transfer cut by the slot's size goes on
+	AtHome  bool // the call was not made: the process must make it at home
 
 	Left time.Duration // of a call on a socket with a timeout that was cut: what remained of it
 }

@@ -29,6 +29,7 @@ const (
 	requestHeard  = 2 // the number follows the blobs
 	resultRegular = 1
 	resultLeft    = 2 // what remained of its time follows the blobs
+	resultAtHome  = 4
 )
 
 // AppendRequest appends r to b.
@@ -84,6 +85,9 @@ func AppendResult(b []byte, r Result) []byte {
 	if r.Regular {
 		flags |= resultRegular
 	}
+	if r.AtHome {
+		flags |= resultAtHome
+	}
 	if r.Left > 0 {
 		flags |= resultLeft
 	}
@@ -100,7 +104,7 @@ func ParseResult(b []byte) (Result, error) {
 	var r Result
 	r.Ret = d.varint()
 	flags := d.uvarint()
-	r.Regular = flags&resultRegular != 0
+	r.Regular, r.AtHome = flags&resultRegular != 0, flags&resultAtHome != 0
 	r.Out = d.blobs()
 	if flags&resultLeft != 0 {
 		r.Left = time.Duration(d.uvarint() & (1<<63 - 1))

@@ -148,7 +148,7 @@ func TestWeakenedRowIsCaught(t *testing.T) {
 // TestGuestRows repeats by hand which calls may run natively on a host. A row that becomes Guest must be added here too, by
 // somebody who has asked what it reaches beyond the caller's own memory and threads.
 func TestGuestRows(t *testing.T) {
-	whole := strings.Fields(`mprotect munmap brk rt_sigprocmask rt_sigreturn sched_yield mremap msync mincore pause getpid rt_sigsuspend
+	whole := strings.Fields(`mprotect munmap brk rt_sigprocmask rt_sigreturn sched_yield msync mincore pause getpid rt_sigsuspend
 		sigaltstack gettid futex set_tid_address set_robust_list getcpu getrandom rseq futex_waitv futex_wake futex_wait futex_requeue`)
 	partly := strings.Fields(`mmap madvise getitimer setitimer prctl arch_prctl clock_gettime clock_getres get_robust_list membarrier`)
 	for i := range table {
@@ -181,8 +181,12 @@ func TestClassByArgument(t *testing.T) {
 		{9, [6]uint64{0, 4096, 3, 0x20022, ^uint64(0)}, Guest},
 		{9, [6]uint64{0, 4096, 3, 0x4022, 0}, Guest},
 		{9, [6]uint64{0, 4096, 3, 0x21, ^uint64(0)}, ComeHome},    // shared anonymous
-		{9, [6]uint64{0, 4096, 3, 0x02, 3}, ComeHome},             // a file
-		{9, [6]uint64{0, 4096, 3, 0x8022, ^uint64(0)}, ComeHome},  // MAP_POPULATE
+		{9, [6]uint64{0, 4096, 3, 0x02, 3}, Both},                 // a file
+		{9, [6]uint64{0, 4096, 1, 0x01, 3}, Both},                 // shared, for reading
+		{9, [6]uint64{0, 4096, 3, 0x01, 3}, Both},                 // shared, for writing: home says no, or it comes home
+		{9, [6]uint64{0, 4096, 1, 0x03, 3}, ComeHome},             // MAP_SHARED_VALIDATE
+		{9, [6]uint64{0, 4096, 1, 0x2002, 3}, ComeHome},           // a file, MAP_LOCKED
+		{9, [6]uint64{0, 4096, 3, 0x8022, ^uint64(0)}, Guest},     // MAP_POPULATE
 		{9, [6]uint64{0, 4096, 3, 0x40022, ^uint64(0)}, ComeHome}, // MAP_HUGETLB
 		{9, [6]uint64{0, 4096, 3, 0x2022, ^uint64(0)}, ComeHome},  // MAP_LOCKED
 		{9, [6]uint64{0, 4096, 3, 0x22 | 1<<35, 3}, ComeHome},     // bits that no kernel knows

@@ -284,9 +284,9 @@ func (g *guestMemory) iovecs(a mem.Addr, n int) ([]iovec, int) {
 	return iov, 0
 }
 
-// showsMemory reports whether a path names one of the files of /proc that show the memory of the process pid: the shadow's
-// is empty. With pid 0 any process counts.
-func showsMemory(path []byte, pid int) bool {
+// ShowsMemory reports whether a path names one of the files of /proc that show, or change, the memory of the process pid: the
+// shadow's is empty. With pid 0 any process counts.
+func ShowsMemory(path []byte, pid int) bool {
 	parts := bytes.Split(path, []byte("/"))
 	var p []string
 	for _, x := range parts {

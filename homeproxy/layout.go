@@ -271,7 +271,7 @@ func (b *builder) path(row *Row, i int, a Arg, at mem.Addr) bool {
 	if errno != 0 {
 		return b.fail(errno)
 	}
-	if row.TouchesProc && b.cut && showsMemory(text[:len(text)-1], b.pid) {
+	if row.TouchesProc && b.cut && ShowsMemory(text[:len(text)-1], b.pid) {
 		return b.comeHome()
 	}
 	b.src.record(-1, at, text)

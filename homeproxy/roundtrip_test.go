@@ -655,9 +655,6 @@ func TestGatherComesHome(t *testing.T) {
 			t.Errorf("setsockopt%d: class %v", c, class)
 		}
 	}
-	if _, _, class := NewCall(9, [6]uint64{0, 4096, 1, 2, 3}).Gather(s); class != ComeHome {
-		t.Errorf("mmap of a file: %v", class)
-	}
 	if _, errno, class := NewCall(174, [6]uint64{}).Gather(s); class != Refuse || errno != enosys {
 		t.Errorf("create_module: %v %d", class, errno)
 	}

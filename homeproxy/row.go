@@ -281,3 +281,13 @@ func Lookup(nr uint32) *Row {
 
 // Rows returns every row in ascending order of numbers. The caller must not change them.
 func Rows() []Row { return table }
+
+// MovesData reports whether the call reads from a descriptor, or writes to one, what is in a file.
+func (r *Row) MovesData() bool {
+	switch r.Name {
+	case "read", "pread64", "readv", "preadv", "preadv2", "write", "pwrite64", "writev", "pwritev", "pwritev2",
+		"sendfile", "splice", "copy_file_range":
+		return true
+	}
+	return false
+}

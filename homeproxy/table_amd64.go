@@ -66,10 +66,15 @@ func tableOld() []Row {
 			block(516).time(2, TimeoutMillis).
 			note("the restart block keeps the address of fds: they stand at their own place in the shadow"),
 		home(8, "lseek", dsc("fd"), val("offset"), num("whence")),
-		come(9, "mmap", "files and shared memory are home's").
-			args(ptr("addr"), val("length"), num("prot"), val("flags"), dsc("fd"), val("offset")).
+		come(9, "mmap", "").args(ptr("addr"), val("length"), num("prot"), val("flags"), dsc("fd"), val("offset")).byHand().
 			rule(Guest, bits(3, ^uint64(mmapHarmless), mapPrivate|mapAnonymous)).
-			note("Guest: private anonymous memory, without MAP_HUGETLB, MAP_LOCKED and MAP_POPULATE; the descriptor is not looked at then"),
+			rule(Both, bits(3, ^uint64(mmapOfFile), mapPrivate)).
+			rule(Both, bits(3, ^uint64(mmapOfFile), mapShared)).
+			note("Guest: private anonymous memory, without MAP_HUGETLB and MAP_LOCKED; the descriptor is not looked at then. " +
+				"Both: a regular file, private, or shared by a descriptor that only reads and of a file that only root can change: home maps it too, " +
+				"and what the mapping shows of it travels once. What is written to the file later shows at home only, which MAP_PRIVATE leaves open. " +
+				"ComeHome: devices, huge pages, locked memory, files that the descriptor can write, memory that is shared for " +
+				"writing, and more than 64 MiB of files in all"),
 		guest(10, "mprotect", ptr("addr"), val("len"), num("prot")).note(noteLocal),
 		guest(11, "munmap", ptr("addr"), val("length")).note(noteLocal),
 		guest(12, "brk", ptr("addr")).note(noteLocal),
@@ -89,7 +94,8 @@ func tableOld() []Row {
 			rw("timeout", sizeTimeval).when(Always)).block(514).time(4, TimeoutTimeval).
 			note("the time that remains is written back also when a signal cuts it short"),
 		guest(24, "sched_yield"),
-		guest(25, "mremap", ptr("old"), val("oldlen"), val("newlen"), num("flags"), ptr("new")).note(noteLocal),
+		both(25, "mremap", ptr("old"), val("oldlen"), val("newlen"), num("flags"), ptr("new")).byHand().
+			note("of its own memory: the guest's kernel, by itself; what is part of a file comes home, where the rest of the file is"),
 		guest(26, "msync", ptr("addr"), val("len"), num("flags")).note("a guest has no shared file mappings: nothing to write"),
 		guest(27, "mincore", ptr("addr"), val("len"), ptr("vec")).note("a guest maps no file of the host"),
 		come(28, "madvise", "advice that reaches beyond the process, or costs the host's kernel time").
@@ -241,6 +247,7 @@ func tableOld() []Row {
 
 // Flags of mmap. mmapHarmless are those that a guest may add to MAP_PRIVATE|MAP_ANONYMOUS.
 const (
+	mapShared         = 0x01
 	mapPrivate        = 0x02
 	mapFixed          = 0x10
 	mapAnonymous      = 0x20
@@ -249,10 +256,13 @@ const (
 	mapDenyWrite      = 0x0800
 	mapExecutable     = 0x1000
 	mapNoReserve      = 0x4000
+	mapPopulate       = 0x8000
+	mapNonblock       = 0x10000
 	mapStack          = 0x20000
 	mapFixedNoReplace = 0x100000
 
-	mmapHarmless = mapFixed | map32Bit | mapGrowsDown | mapDenyWrite | mapExecutable | mapNoReserve | mapStack | mapFixedNoReplace
+	mmapHarmless = mapFixed | map32Bit | mapGrowsDown | mapDenyWrite | mapExecutable | mapNoReserve | mapStack | mapFixedNoReplace | mapPopulate | mapNonblock
+	mmapOfFile   = mmapHarmless &^ mapGrowsDown &^ mapAnonymous
 )
 
 // args gives a row arguments after the fact: for rows of which only some calls are described.

@@ -174,7 +174,7 @@ func (a *away) clear() []mem.Range {
 func (a *away) fixed() []mem.Range {
 	var out []mem.Range
 	for _, x := range a.family.Members[0].Areas {
-		if x.Shared && thaw.Kept(x) {
+		if x.Fixed() {
 			out = append(out, x.Range)
 		}
 	}

@@ -88,8 +88,8 @@ func (n *Node) receive(from id.Node, s *ferry.Stream, offer ferry.Offer) {
 func (n *Node) newTenant(a *ferry.Arrived) *tenant {
 	t := &tenant{n: n, uid: a.Offer.UID, command: a.Offer.Command, before: time.Duration(a.Offer.CPUTime), came: time.Now(), done: make(chan struct{}), held: make(chan struct{}, 1)}
 	den := &guest.Den{Keeper: a.Guest.Region(), KeeperID: a.Guest.KeeperPID(), Listener: a.Guest.Listener, Cgroups: a.Guest.Cgroups, Log: n.log}
-	g, err := guest.New(guest.Options{Process: a.Offer.Process, Epoch: a.Offer.Epoch, PID: a.PID, Den: den, Region: a.Guest.P.Region, Uffd: a.Guest.Uffd,
-		Kept: a.Kept, Clocks: a.Guest.Plan.Clocks, Restarts: a.Restarts, Until: a.Until, Image: a.Image, Link: t, Log: n.log, Code: n.code})
+	g, err := guest.New(guest.Options{Process: a.Offer.Process, Epoch: a.Offer.Epoch, PID: a.PID, Den: den, Region: a.Guest.P.Region,
+		Clocks: a.Guest.Plan.Clocks, Restarts: a.Restarts, Until: a.Until, Image: a.Image, Link: t, Log: n.log, Code: n.code})
 	if err != nil {
 		n.log.Error("a guest cannot be served", "process", a.Offer.Process, "err", err)
 		a.Guest.Discard()

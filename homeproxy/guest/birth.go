@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -98,17 +97,20 @@ func (g *Guest) wishOfClone3(args [6]uint64) (homeproxy.Clone, bool) {
 
 // sharesMemory reports whether the guest has memory that a child would share with it: they could not part.
 func (g *Guest) sharesMemory() bool {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", g.PID))
-	if err != nil {
-		return true
-	}
-	for line := range strings.Lines(string(b)) {
-		f := strings.Fields(line)
-		if len(f) > 1 && strings.HasSuffix(f[1], "s") && !strings.Contains(line, stub.Name) {
+	shared := func(what string) bool {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", g.PID, what))
+		if err != nil {
 			return true
 		}
+		as, _ := image.ParseMaps(b, g.Region.Range())
+		for _, a := range as {
+			if a.Shared && !a.Fixed() {
+				return true
+			}
+		}
+		return false
 	}
-	return false
+	return shared("maps") && shared("smaps") // which costs more, and tells what is only read
 }
 
 // born takes home's answer to a birth. The caller holds mu.

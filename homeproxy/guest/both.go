@@ -21,6 +21,10 @@ func (g *Guest) both(c *call, row *homeproxy.Row, args [6]uint64) {
 	switch c.nr {
 	case abi.SysRtSigaction:
 		g.sigaction(c, args)
+	case abi.SysMmap:
+		g.mapFile(c, args)
+	case abi.SysMremap:
+		g.remap(c, row, args)
 	case abi.SysExitGroup:
 		// The shadow ends first: its parent must see the status whatever happens to us. Its end comes back as ours.
 		g.dispatch(c, homeproxy.Request{Nr: c.nr, Args: args})
@@ -38,7 +42,7 @@ func (g *Guest) both(c *call, row *homeproxy.Row, args [6]uint64) {
 		g.signal(c, row, args, id.HomePID(int32(args[0])), id.HomePID(int32(args[1])), int(int32(args[2])))
 	case abi.SysClockGettime, sysGettimeofday, sysTime:
 		if c.nr == abi.SysClockGettime && countsCPU(uint32(args[0])) {
-			g.cpuClock(c, row, args)
+			g.forward(c, row, args)
 			return
 		}
 		g.clock(c, args)

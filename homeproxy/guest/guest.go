@@ -49,8 +49,6 @@ type Guest struct {
 	PID     int // here
 	Den     *Den
 	Region  *region.Region // of the guest itself
-	Uffd    *os.File       // notes writes to what the shadow keeps; nil when lost
-	Kept    []mem.Range
 	Clocks  thaw.Clocks
 
 	entry int // in the keeper's table
@@ -82,8 +80,9 @@ type Guest struct {
 	entering uint64                  // signals that are just being queued
 	fds      uint64                  // signals that the process can read from descriptors
 	ended    bool
-	told     bool       // home knows that it has ended, or has decided so
-	last     bool       // of the den
+	told     bool // home knows that it has ended, or has decided so
+	last     bool // of the den
+	files    files
 	hands    sync.Mutex // one injection at a time
 	done     chan struct{}
 	wg       sync.WaitGroup
@@ -108,6 +107,8 @@ type call struct {
 	mask    uint64
 	masked  bool
 	started time.Time
+	args    [6]uint64 // of mmap
+	filling *filling
 	answer  *int64 // held back: the thread is about to be stopped
 	awaits  uint64 // the signals for which rt_sigtimedwait waits
 	sent    uint64 // signals that other threads have sent to this one, and
@@ -131,8 +132,6 @@ type Options struct {
 	Den      *Den
 	Entry    int // in the keeper's table
 	Region   *region.Region
-	Uffd     *os.File
-	Kept     []mem.Range
 	Clocks   thaw.Clocks
 	Restarts map[id.HomePID]uint32
 	Image    *image.Process // that it was made from; nil where an earlier agent has made it
@@ -149,7 +148,7 @@ func New(o Options) (*Guest, error) {
 		return nil, err
 	}
 	g := &Guest{Process: o.Process, Epoch: o.Epoch, PID: o.PID, Den: o.Den, entry: o.Entry, Region: o.Region,
-		Uffd: o.Uffd, Kept: o.Kept, Clocks: o.Clocks, link: o.Link, log: o.Log, code: o.Code,
+		Clocks: o.Clocks, link: o.Link, log: o.Log, code: o.Code,
 		tids: tids, back: map[int]id.HomePID{}, calls: map[id.HomePID]*call{}, seqs: map[id.HomePID]id.Seq{}, restarts: o.Restarts, until: o.Until,
 		inject: map[int]bool{}, stopping: map[int]bool{}, bearing: map[id.HomePID]*bearing{}, waits: map[id.HomePID]*wait{}, done: make(chan struct{})}
 	if g.restarts == nil {
@@ -365,9 +364,6 @@ func (g *Guest) gather(c *call) {
 func (g *Guest) dispatch(c *call, req homeproxy.Request) {
 	g.seqs[c.tid]++
 	c.seq, c.req = g.seqs[c.tid], req
-	if c.nr != abi.SysClockGettime { // a question for CPU time
-		g.used.calls++
-	}
 	g.calls[c.tid] = c
 	g.note(c)
 	g.link.Call(c.tid, c.seq, req, c.restart)
@@ -402,11 +398,17 @@ func (g *Guest) Result(tid id.HomePID, seq id.Seq, res homeproxy.Result) {
 		return
 	}
 	switch {
+	case res.AtHome:
+		g.comeHome(c, homeproxy.Lookup(c.nr).Name)
+		return
 	case c.wish != nil:
 		g.born(c, res)
 		return
 	case c.exec:
 		g.executed(c, res)
+		return
+	case c.nr == abi.SysMmap:
+		g.mapped(c, res)
 		return
 	}
 	if c.c == nil { // both sides take part: home is done, now the guest's kernel
@@ -626,9 +628,7 @@ func (g *Guest) Kill() {
 
 // Close frees what this agent has of the guest, after Kill and Stop.
 func (g *Guest) Close() {
-	if g.Uffd != nil {
-		g.Uffd.Close()
-	}
+	g.files.close()
 	if g.Region != nil {
 		g.Region.Close()
 	}

@@ -5,7 +5,6 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"time"
 
 	"mosix/homeproxy"
 	"mosix/internal/abi"
@@ -31,19 +30,7 @@ type account struct {
 	threads map[id.HomePID]image.Usage // the same, of each thread
 	atHome  uint64                     // ns, what home had counted when the process left
 	said    map[id.HomePID]image.Usage // by thread, 0 for all: no number is ever less than one that was told before
-
-	// What home has counted, when it was last asked: it counts on only while it makes calls.
-	home  map[id.HomePID]homeCount
-	calls uint64 // sent home, other than for a count
 }
-
-type homeCount struct {
-	ns, calls uint64
-	at        time.Time
-}
-
-// countFresh is for how long a count of home's is good while calls are made there.
-const countFresh = 20 * time.Millisecond
 
 // accountRoom is what a guest has of the keeper's scratch.
 const accountRoom = stub.ScratchSize / stub.MaxMembers &^ 7
@@ -52,7 +39,7 @@ const accountRoom = stub.ScratchSize / stub.MaxMembers &^ 7
 // written it into the keeper's scratch, which nobody uses any more and no guest sees. There is room for some threads: with more,
 // their clocks go back when an agent is followed by another.
 func (g *Guest) openAccount(m *image.Process) {
-	g.used = account{threads: map[id.HomePID]image.Usage{}, said: map[id.HomePID]image.Usage{}, home: map[id.HomePID]homeCount{}}
+	g.used = account{threads: map[id.HomePID]image.Usage{}, said: map[id.HomePID]image.Usage{}}
 	b := g.Den.Keeper.Scratch()[g.entry*accountRoom:][:accountRoom]
 	at := 0
 	word := func(v *uint64) {
@@ -225,9 +212,6 @@ func (g *Guest) amend(c *call, res *homeproxy.Result) {
 		clock := uint32(a[0])
 		tid, own := g.clockOwner(clock, c.tid)
 		if b := written(res, a[1], 16); b != nil && own && countsCPU(clock) {
-			if clock&3 >= 2 {
-				g.used.home[tid] = homeCount{le.Uint64(b)*1e9 + le.Uint64(b[8:]), g.used.calls, time.Now()}
-			}
 			addNanos(b, clockPart(clock, g.usage(tid)), 1e9)
 		}
 	case abi.SysPrlimit:
@@ -237,26 +221,6 @@ func (g *Guest) amend(c *call, res *homeproxy.Result) {
 	case sysSetrlimit:
 		g.setLimit(c, uint32(a[0]), a[1])
 	}
-}
-
-// cpuClock answers a question for a clock of CPU time: here, where home's count is known, for programs ask again and again.
-func (g *Guest) cpuClock(c *call, row *homeproxy.Row, args [6]uint64) {
-	clock := uint32(args[0])
-	tid, own := g.clockOwner(clock, c.tid)
-	h, known := g.used.home[tid]
-	if !own || clock&3 < 2 || !known || h.calls != g.used.calls && time.Since(h.at) > countFresh {
-		g.forward(c, row, args)
-		return
-	}
-	ns := h.ns + g.usage(tid).Run
-	var b [16]byte
-	le.PutUint64(b[:], ns/1e9)
-	le.PutUint64(b[8:], ns%1e9)
-	if n, err := g.WriteMemory(mem.Addr(args[1]), b[:]); err != nil || n != len(b) {
-		g.send(c.id, -int64(kern.EFAULT))
-		return
-	}
-	g.send(c.id, 0)
 }
 
 // clockPart is what a clock counts of u.

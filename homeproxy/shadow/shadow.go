@@ -66,6 +66,8 @@ type Shadow struct {
 	OnChange func()                                // a call has changed what decides on where the process may be; may be nil
 	OnBorn   Born
 
+	plain atomic.Bool // no descriptor shows the process's own memory
+
 	hands sync.Mutex // held by who traces a thread; taken before mu
 }
 
@@ -124,7 +126,8 @@ func Open(pid int, g *region.Region, f *image.Family, log *slog.Logger) (*Shadow
 		}
 	}
 	s.fds = freeze.SignalFDs(pid)
-	s.wg.Add(1)
+	s.wg.Add(2)
+	go s.lookForViews()
 	go s.listen()
 	go s.watch()
 	return s, nil
@@ -218,6 +221,12 @@ func (s *Shadow) Call(tid id.HomePID, seq id.Seq, req homeproxy.Request, restart
 	if sl.Epoch == uint64(s.Epoch) && sl.Seq > uint64(seq) {
 		return nil // an old request: its answer has been used
 	}
+	if s.viewsMemory(req) {
+		if s.out != nil {
+			s.out.Result(sl.tid, seq, homeproxy.Result{AtHome: true})
+		}
+		return nil
+	}
 	s.widen(req)
 	if err := s.plan(sl, j, req, restart); err != nil {
 		return err
@@ -237,6 +246,20 @@ func (s *Shadow) Call(tid id.HomePID, seq id.Seq, req homeproxy.Request, restart
 // again answers a repeated request: from the slot when the call is done, else when it will be.
 func (s *Shadow) again(sl *slot, j *job, req homeproxy.Request) error {
 	// This agent does not know the call: an earlier one began it. The plan is a function of the request alone.
+	if homeproxy.Lookup(req.Nr).ByHand {
+		if err := s.plan(sl, j, req, false); err != nil {
+			return err
+		}
+		if atomic.LoadUint32(&sl.Done) != atomic.LoadUint32(&sl.Req) {
+			sl.job = j
+			s.ring()
+		} else if j.then != nil {
+			j.then(s.resultOf(sl))
+		} else {
+			s.finish(sl, j)
+		}
+		return nil
+	}
 	plan, errno := homeproxy.Lay(req, s.dataAddr(sl), stub.SlotDataSize)
 	if errno != 0 {
 		s.answer(sl, j, -int64(errno))
@@ -262,6 +285,10 @@ func (s *Shadow) plan(sl *slot, j *job, req homeproxy.Request, restart bool) err
 	}
 	if j.nr == abi.SysRtSigaction {
 		s.mirror(sl, j, req)
+		return nil
+	}
+	if j.nr == abi.SysMmap {
+		s.mapFile(sl, j, req)
 		return nil
 	}
 	if j.nr == abi.SysExit || j.nr == abi.SysExitGroup {
@@ -416,10 +443,7 @@ func (s *Shadow) collect() {
 
 // finish answers a call whose result is in its slot.
 func (s *Shadow) finish(sl *slot, j *job) {
-	ret := sl.Ret
-	if atomic.LoadUint32(&sl.IsSaved) != 0 { // an earlier agent ended in the middle of a call of its own
-		ret = sl.Saved
-	}
+	ret := s.resultOf(sl)
 	row := homeproxy.Lookup(j.nr)
 	var left time.Duration
 	if ret == -int64(kern.EINTR) {
@@ -461,6 +485,14 @@ func (s *Shadow) finish(sl *slot, j *job) {
 		s.OnChange()
 	}
 	s.out.Result(sl.tid, j.seq, homeproxy.Result{Ret: ret, Out: out, Left: left, Regular: row.Transfer != homeproxy.NoTransfer && (j.more && ret > 0 || abi.IsRestart(ret)) && s.regular(int(int32(j.args[0])))})
+}
+
+// resultOf is what the last call in a slot has returned.
+func (s *Shadow) resultOf(sl *slot) int64 {
+	if atomic.LoadUint32(&sl.IsSaved) != 0 { // an earlier agent ended in the middle of a call of its own
+		return sl.Saved
+	}
+	return sl.Ret
 }
 
 func (s *Shadow) answer(sl *slot, j *job, ret int64) {
@@ -548,8 +580,12 @@ func (s *Shadow) Release(m *image.Process, kept func(image.Area) bool, done func
 		if a.Shared || kept(a) {
 			continue
 		}
+		give := uint64(abi.MadvDontNeed)
+		if a.Advice.Has(image.Locked) {
+			give = abi.MadvDontNeedLocked
+		}
 		for _, r := range mem.Subtract([]mem.Range{a.Range}, keep) {
-			calls = append(calls, stub.Call{Nr: abi.SysMadvise, Args: [6]uint64{uint64(r.Start), r.Len(), abi.MadvDontNeed}},
+			calls = append(calls, stub.Call{Nr: abi.SysMadvise, Args: [6]uint64{uint64(r.Start), r.Len(), give}},
 				stub.Call{Nr: abi.SysMprotect, Args: [6]uint64{uint64(r.Start), r.Len(), abi.ProtNone}})
 		}
 	}

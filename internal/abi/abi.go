@@ -177,7 +177,23 @@ const (
 	MapStack          = 0x20000
 	MapFixedNoReplace = 0x100000
 
-	MadvDontNeed = 4
+	MadvNormal         = 0
+	MadvRandom         = 1
+	MadvSequential     = 2
+	MadvDontNeed       = 4
+	MadvDontFork       = 10
+	MadvDoFork         = 11
+	MadvHugePage       = 14
+	MadvNoHugePage     = 15
+	MadvDontDump       = 16
+	MadvDoDump         = 17
+	MadvWipeOnFork     = 18
+	MadvKeepOnFork     = 19
+	MadvDontNeedLocked = 24
+
+	MremapMayMove   = 1
+	MremapFixed     = 2
+	MremapDontUnmap = 4
 )
 
 // Numbers of the system calls that mosix itself injects or decides about.
@@ -193,6 +209,9 @@ const (
 	SysRtSigaction     = 13
 	SysRtSigprocmask   = 14
 	SysRtSigreturn     = 15
+	SysPwrite64        = 18
+	SysAccess          = 21
+	SysMremap          = 25
 	SysMadvise         = 28
 	SysPause           = 34
 	SysNanosleep       = 35
@@ -238,6 +257,9 @@ const (
 	SysEpollPwait      = 281
 	SysRtTgsigqueue    = 297
 	SysPrlimit         = 302
+	SysMlock           = 149
+	SysMunlock         = 150
+	SysMlock2          = 325
 	SysSeccomp         = 317
 	SysMemfdCreate     = 319
 	SysExecveat        = 322

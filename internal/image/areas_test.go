@@ -55,6 +55,8 @@ func TestParseMaps(t *testing.T) {
 			[]Area{{Range: r(0x7f0000000000, 0x7f0000002000), Prot: 3, File: true, Name: "/tmp/a"}}, 0},
 		{"a device without a path", "7f0000000000-7f0000002000 rw-s 00000000 00:0e 12   anon_inode:[vfio-device]",
 			[]Area{{Range: r(0x7f0000000000, 0x7f0000002000), Prot: 3, Shared: true, File: true, Name: "[vfio-device]"}}, 0},
+		{"the first System V segment", "7f0000000000-7f0000002000 rw-s 00000000 00:01 0   /SYSV00000000 (deleted)",
+			[]Area{{Range: r(0x7f0000000000, 0x7f0000002000), Prot: 3, Shared: true, File: true, Name: "/SYSV00000000 (deleted)"}}, 0},
 		{"vvar", "7ffc1a3f0000-7ffc1a3f4000 r--p 00000000 00:00 0                          [vvar]", nil, 0x7ffc1a3f0000},
 		{"vvar_vclock", "7ffc1a3f4000-7ffc1a3f6000 r--p 00000000 00:00 0                          [vvar_vclock]", nil, 0x7ffc1a3f4000},
 		{"vdso", "7ffc1a3f6000-7ffc1a3f8000 r-xp 00000000 00:00 0                          [vdso]", nil, 0x7ffc1a3f6000},
@@ -68,6 +70,12 @@ func TestParseMaps(t *testing.T) {
 	} {
 		for _, end := range []string{"", "\n"} {
 			as, vvar := ParseMaps([]byte(c.line+end), mem.Range{})
+			for i := range as { // of TestParseObjects
+				if as[i].File != (as[i].Object != Object{}) {
+					t.Errorf("%s: %+v", c.name, as[i])
+				}
+				as[i].Object, as[i].Offset = Object{}, 0
+			}
 			if !reflect.DeepEqual(as, c.want) || vvar != c.vvar {
 				t.Errorf("%s: %q\ngot  %+v, vvar %#x\nwant %+v, vvar %#x", c.name, c.line, as, uint64(vvar), c.want, uint64(c.vvar))
 			}
@@ -99,6 +107,66 @@ ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0   [vsyscall]
 	}
 	if err := CheckAreas(as); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestParseObjects: an area of a file says where in which file it lies, and smaps says what was advised for it.
+func TestParseObjects(t *testing.T) {
+	as, _ := ParseMaps([]byte(`7f0000000000-7f0000002000 r--s 00003000 fd:01 1234 /tmp/a
+Size:                  8 kB
+VmFlags: rd mr me ms sd
+7f0000002000-7f0000004000 rw-p 00000000 00:00 0
+VmFlags: rd wr mr mw me gd nr dc wf dd hg rr lo
+100000000000-100000002000 rw-p 00000000 00:01 9   /memfd:mosix-shadow (deleted)
+VmFlags: rd dc
+7f0000008000-7f0000009000 rw-s 00001000 00:01 99 /memfd:mosix-of:fd00000001:1234 (deleted)
+`), r(0x100000000000, 0x100000002000))
+	AtHome(as)
+	want := []Area{
+		{Range: r(0x7f0000000000, 0x7f0000002000), Prot: 1, Shared: true, File: true, Name: "/tmp/a", Object: Object{0xfd00000001, 1234}, Offset: 0x3000, Advice: AdviceKnown},
+		{Range: r(0x7f0000002000, 0x7f0000004000), Prot: 3, GrowsDown: true,
+			Advice: AdviceKnown | MayWrite | NoReserve | DontFork | WipeOnFork | DontDump | HugePage | Random | Locked},
+		{Range: r(0x7f0000008000, 0x7f0000009000), Prot: 3, Shared: true, File: true, Object: Object{0xfd00000001, 1234}, Offset: 0x1000},
+	}
+	if !reflect.DeepEqual(as, want) {
+		t.Errorf("got  %+v\nwant %+v", as, want)
+	}
+	if !as[0].Fixed() || as[1].Fixed() || as[2].Fixed() {
+		t.Error("what can be read only, and is shared, is the object's")
+	}
+	if o, ok := StandsFor("/memfd:" + StandInName(Object{0xfd00000001, 77}) + " (deleted)"); !ok || o != (Object{0xfd00000001, 77}) {
+		t.Errorf("a stand-in's name reads as %v, %v", o, ok)
+	}
+	for _, name := range []string{"/memfd:mosix-of:0:0 (deleted)", "/memfd:mosix-of: (deleted)", "/memfd:mosix-of:1 (deleted)", "/tmp/mosix-of:1:1", ""} {
+		if o, ok := StandsFor(name); ok {
+			t.Errorf("%q stands for %v", name, o)
+		}
+	}
+}
+
+// TestSame: the same memory is told from other memory at the same place.
+func TestSame(t *testing.T) {
+	anon := Area{Range: r(0x1000, 0x9000)}
+	file := Area{Range: r(0x1000, 0x9000), File: true, Object: Object{1, 2}, Offset: 0x5000}
+	later := Area{Range: r(0x3000, 0x5000), File: true, Object: Object{1, 2}, Offset: 0x7000}
+	with := func(a Area, f func(*Area)) Area { f(&a); return a }
+	for _, c := range []struct {
+		name string
+		a, b Area
+		want bool
+	}{
+		{"anonymous", anon, anon, true}, {"part of a file", file, later, true}, {"file and anonymous", file, anon, false},
+		{"another part", file, with(later, func(a *Area) { a.Offset += 0x1000 }), false},
+		{"another file", file, with(later, func(a *Area) { a.Object.Inode++ }), false},
+		{"shared", file, with(later, func(a *Area) { a.Shared = true }), false},
+		{"grows", anon, with(anon, func(a *Area) { a.GrowsDown = true }), false},
+		{"not reserved", with(anon, func(a *Area) { a.Advice = AdviceKnown }), with(anon, func(a *Area) { a.Advice = AdviceKnown | NoReserve }), false},
+		{"nobody knows", anon, with(anon, func(a *Area) { a.Advice = AdviceKnown | NoReserve }), true},
+		{"other protection and advice", with(anon, func(a *Area) { a.Prot, a.Advice = 3, AdviceKnown|DontFork }), with(anon, func(a *Area) { a.Advice = AdviceKnown }), true},
+	} {
+		if got := c.a.Same(c.b, r(0x3000, 0x5000)); got != c.want {
+			t.Errorf("%s: %v", c.name, got)
+		}
 	}
 }
 

@@ -17,7 +17,8 @@ import (
 //	1  2026-11  first
 //	2  2026-11  what was used away; clocks
 //	3  2026-11  Thread.Until
-const CodecVersion = 3
+//	4  2026-11  areas say of which object they are parts, and what the process has advised for them
+const CodecVersion = 4
 
 // Encode gives the family's binary form.
 func (f *Family) Encode() []byte {
@@ -170,17 +171,22 @@ func EncodeAreas(w *pack.Writer, as []Area) {
 		w.Bool(a.GrowsDown)
 		w.Bool(a.File)
 		w.String(a.Name)
+		w.U64(a.Object.Dev)
+		w.U64(a.Object.Inode)
+		w.U64(a.Offset)
+		w.U32(uint32(a.Advice))
 	}
 }
 
 // DecodeAreas reads one.
 func DecodeAreas(r *pack.Reader) []Area {
-	n := r.Count(24)
+	n := r.Count(52)
 	as := make([]Area, 0, n)
 	for i := 0; i < n && r.Err() == nil; i++ {
 		var a Area
 		a.Start, a.End = mem.Addr(r.U64()), mem.Addr(r.U64())
 		a.Prot, a.Shared, a.GrowsDown, a.File, a.Name = r.U8(), r.Bool(), r.Bool(), r.Bool(), r.String()
+		a.Object, a.Offset, a.Advice = Object{Dev: r.U64(), Inode: r.U64()}, r.U64(), Advice(r.U32())
 		as = append(as, a)
 	}
 	return as

@@ -61,8 +61,68 @@ type Area struct {
 	Prot      uint8 // abi.ProtRead …
 	Shared    bool  // MAP_SHARED, and held by this family alone
 	GrowsDown bool
-	File      bool // backed by a file at home: what is not written stays equal to it
+	File      bool // part of an Object at home: what the process has not written itself is the object's
 	Name      string
+	Object    Object
+	Offset    uint64 // of Start in Object
+	Advice    Advice
+}
+
+// Object names what a shared or file-backed area is a part of, by the device and the inode that /proc/PID/maps of the process
+// has for it at home: a file, or memory that may be shared. The zero Object is no object: private anonymous memory.
+type Object struct{ Dev, Inode uint64 }
+
+// Advice is what a process has asked for an area, as the flags in /proc/PID/smaps tell.
+type Advice uint32
+
+// The bits of Advice. They cross the wire.
+const (
+	AdviceKnown Advice = 1 << iota // the flags were looked at: without it the others mean nothing
+	NoReserve
+	DontFork
+	WipeOnFork
+	DontDump
+	HugePage
+	NoHugePage
+	Sequential
+	Random
+	MayWrite // mprotect can make it writable
+	Locked
+)
+
+// Has reports whether all of b are among a.
+func (a Advice) Has(b Advice) bool { return a&b == b }
+
+// Fixed reports whether the area is part of an object that the process shares and can only read: nothing can be put into it.
+func (a Area) Fixed() bool {
+	if !a.Shared || !a.File {
+		return false
+	}
+	if a.Advice.Has(AdviceKnown) {
+		return !a.Advice.Has(MayWrite)
+	}
+	return a.Name != "" && a.Name[0] == '/' && !a.Writable() && a.Name != "/dev/zero (deleted)"
+}
+
+// At returns the part r of a as an area of its own.
+func (a Area) At(r mem.Range) Area {
+	if a.File {
+		a.Offset += uint64(r.Start - a.Start)
+	}
+	a.Range = r
+	return a
+}
+
+// Same reports whether a and b, where both have r, are the same memory: made by one mapping, or by mappings that cannot be told
+// apart but by their protection and advice.
+func (a Area) Same(b Area, r mem.Range) bool {
+	if a.Object != b.Object || a.Shared != b.Shared || a.GrowsDown != b.GrowsDown {
+		return false
+	}
+	if a.Object != (Object{}) && a.At(r).Offset != b.At(r).Offset {
+		return false
+	}
+	return a.Advice&b.Advice&AdviceKnown == 0 || a.Advice&NoReserve == b.Advice&NoReserve
 }
 
 // Writable reports whether the process may write the area now.

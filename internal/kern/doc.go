@@ -22,6 +22,7 @@ const (
 	EFAULT      = syscall.EFAULT
 	EINVAL      = syscall.EINVAL
 	ENOENT      = syscall.ENOENT
+	ENOMEM      = syscall.ENOMEM
 	ENOSYS      = syscall.ENOSYS
 	EBADF       = syscall.EBADF
 	EBUSY       = syscall.EBUSY

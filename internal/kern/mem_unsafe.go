@@ -99,3 +99,29 @@ func Map(f *os.File, size uint64) ([]byte, error) {
 
 // Unmap undoes Map.
 func Unmap(b []byte) error { return unix.Munmap(b) }
+
+// SealWrites makes f a memfd that nobody can write any more but through mappings that exist.
+func SealWrites(f *os.File) error {
+	if _, err := unix.FcntlInt(f.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_FUTURE_WRITE); err != nil {
+		return fmt.Errorf("seal %s against writing: %w", f.Name(), err)
+	}
+	return nil
+}
+
+// ReadableMemfd makes an anonymous file of size bytes, and a second file of it that can only be read.
+func ReadableMemfd(name string, size uint64) (rw, ro *os.File, err error) {
+	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, nil, fmt.Errorf("memfd_create %s: %w", name, err)
+	}
+	rw = os.NewFile(uintptr(fd), name)
+	if err := rw.Truncate(int64(size)); err != nil {
+		rw.Close()
+		return nil, nil, fmt.Errorf("size memfd %s: %w", name, err)
+	}
+	if ro, err = os.Open(fmt.Sprintf("/proc/self/fd/%d", fd)); err != nil {
+		rw.Close()
+		return nil, nil, err
+	}
+	return rw, ro, nil
+}

@@ -119,6 +119,7 @@ const (
 	notifSend     = 0xc0182101
 	notifIDValid  = 0x40082102
 	notifSetFlags = 0x40082104
+	notifAddFD    = 0x40182103
 )
 
 // NotifSyncWakeUp asks for the wake-up on the same processor, four times faster on an idle machine.
@@ -155,6 +156,19 @@ func NotifSend(f *os.File, id uint64, ret int64, proceed bool) error {
 	}
 	if _, e := ioctl(f, notifSend, unsafe.Pointer(&r)); e != 0 {
 		return fmt.Errorf("SECCOMP_IOCTL_NOTIF_SEND: %w", e)
+	}
+	return nil
+}
+
+// NotifAddFD gives the process that waits in call id a descriptor of file, with number fd, in place of one that it may have.
+func NotifAddFD(f *os.File, id uint64, file *os.File, fd int) error {
+	const setFD, cloexec = 1, 0x80000
+	a := struct {
+		id                     uint64
+		flags, src, new, flag2 uint32
+	}{id, setFD, uint32(file.Fd()), uint32(fd), cloexec}
+	if _, e := ioctl(f, notifAddFD, unsafe.Pointer(&a)); e != 0 {
+		return fmt.Errorf("SECCOMP_IOCTL_NOTIF_ADDFD: %w", e)
 	}
 	return nil
 }

@@ -18,9 +18,10 @@ import (
 //
 //	1  2026-11  first
 //	2  2026-11  Masks, Pends; Attached has the signals of signalfds at its end
+//	3  2026-11  File; areas say of which object they are parts
 const (
-	MinVersion = 1
-	MaxVersion = 2
+	MinVersion = 3
+	MaxVersion = 3
 )
 
 // MaxFrame is the largest payload, in bytes.
@@ -49,6 +50,7 @@ const (
 	Running  Type = 16 // target: it runs here
 	Abort    Type = 17 // either: it stays, or goes on, where it was
 	Beat     Type = 18 // either, again and again: this agent lives and the way is open
+	File     Type = 19 // how long an object is of which the process has parts, and some of its content
 )
 
 // Frames of a guest's service; the host dials.

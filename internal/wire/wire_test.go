@@ -188,10 +188,10 @@ func TestAgree(t *testing.T) {
 		want  uint32 // 0: no agreement
 	}{
 		{HelloPayload(), MaxVersion},
-		{hello(1, 1), 1},
+		{hello(1, MinVersion), MinVersion},
 		{hello(1, MaxVersion+9), MaxVersion},
 		{hello(MaxVersion, MaxVersion+1), MaxVersion},
-		{append(hello(1, 1), "bytes of a later release"...), 1},
+		{append(hello(1, MinVersion), "bytes of a later release"...), MinVersion},
 		{hello(MaxVersion+1, MaxVersion+2), 0},
 		{hello(0, MinVersion-1), 0},
 		{hello(MaxVersion, MinVersion-1), 0},

@@ -44,7 +44,8 @@ type homecomer struct {
 	stats Stats
 	froze time.Duration // how long the guest had been held when Commit was sent
 	shelf pages.Shelf
-	roomy bool // Room was asked for
+	roomy bool         // Room was asked for
+	known []image.Area // of the shadow, when nothing had come yet
 }
 
 // Welcome takes a guest back into its shadow, over s, whose Offer has been read. It returns the image with which the process
@@ -53,6 +54,10 @@ func Welcome(env *Env, s *Stream, r Returning) (*image.Family, Stats, error) {
 	t0 := time.Now()
 	h := &homecomer{target: target{env: env, s: s, offer: r.Offer, end: migrator.NewTarget(env.MoveLease)}, r: r}
 	h.shelf.Zap(r.Clear)
+	var err error
+	if h.known, err = thaw.Known(int(r.Offer.Process.PID), r.Region); err != nil {
+		return nil, h.stats, err
+	}
 	if _, err := h.on(migrator.Accepted); err != nil {
 		return nil, h.stats, err
 	}
@@ -223,7 +228,7 @@ func (h *homecomer) run() error {
 		return back(err)
 	}
 	took.mark("hold")
-	if err := thaw.Fill(p, h.family, &h.shelf); err != nil {
+	if err := thaw.Fill(p, h.family, &h.shelf, h.known); err != nil {
 		return back(err)
 	}
 	took.mark("fill")

@@ -11,7 +11,6 @@ import (
 	"mosix/internal/id"
 	"mosix/internal/image"
 	"mosix/internal/kern"
-	"mosix/internal/mem"
 	"mosix/internal/pack"
 	"mosix/internal/tracer"
 	"mosix/internal/wire"
@@ -27,7 +26,6 @@ type homeward struct {
 	g       *guest.Guest
 	service Service
 	pending []abi.Siginfo
-	kept    []mem.Range // as long as writes to them were noted
 }
 
 // Service is what a guest's agent does for it besides moving it.
@@ -54,35 +52,6 @@ func SendHome(env *Env, s *Stream, g *guest.Guest, offer Offer, service Service)
 	return m.out, err
 }
 
-// skip leaves out the areas whose content the shadow has, as long as the guest did not write to them.
-func (m *homeward) skip(a image.Area) bool {
-	for _, k := range m.kept {
-		if a.Start >= k.Start && a.End <= k.End && !a.Writable() {
-			return true
-		}
-	}
-	return false
-}
-
-// stillKept lists what the guest has not changed of the areas that its shadow keeps.
-func (m *homeward) stillKept() []mem.Range {
-	if m.g.Uffd == nil {
-		return nil
-	}
-	pm, err := os.Open(fmt.Sprintf("/proc/%d/pagemap", m.g.PID))
-	if err != nil {
-		return nil
-	}
-	defer pm.Close()
-	var out []mem.Range
-	for _, k := range m.g.Kept {
-		if rs, err := kern.ScanWritten(pm, k, nil); err == nil && len(rs) == 0 {
-			out = append(out, k)
-		}
-	}
-	return out
-}
-
 func (m *homeward) copyAndGo() error {
 	if _, err := m.on(migrator.Prepared); err != nil {
 		return err
@@ -92,7 +61,6 @@ func (m *homeward) copyAndGo() error {
 		return m.stay(nil, err)
 	}
 	p.Close()
-	m.kept = m.stillKept()
 	src, err := m.watch()
 	if err != nil {
 		return m.stay(nil, err)
@@ -146,6 +114,8 @@ func (m *homeward) areas() ([]image.Area, error) {
 		return nil, fmt.Errorf("%w (%v)", tracer.ErrGone, err)
 	}
 	as, _ := image.ParseMaps(b, m.g.Region.Range())
+	image.AtHome(as)
+	m.view.advise(as, m.g.PID, m.g.Region.Range(), false, false)
 	return as, nil
 }
 
@@ -160,7 +130,7 @@ func (m *homeward) rounds(src *pages.Source) error {
 		if err != nil {
 			return err
 		}
-		n, err := sendAreas(m.s, m.offer.Epoch, as, src, len(m.round) == 0, m.skip, &phases{})
+		n, err := sendAreas(m.s, m.offer.Epoch, as, src, len(m.round) == 0, nil, &phases{})
 		if err != nil {
 			return err
 		}
@@ -286,16 +256,15 @@ func (m *homeward) sendRest(p *tracer.Process, src *pages.Source) error {
 		}
 	}
 	m.took.mark("capture")
-	if still := m.stillKept(); len(still) < len(m.kept) {
-		m.kept = still
-	}
+	image.AtHome(img.Areas)
+	m.view.advise(img.Areas, m.g.PID, m.g.Region.Range(), true, false)
 	if src == nil {
 		if src, err = pages.Open(p); err != nil {
 			return err
 		}
 		defer src.Close()
 	}
-	if _, err := sendAreas(m.s, m.offer.Epoch, img.Areas, src, len(m.round) == 0, m.skip, &m.took); err != nil {
+	if _, err := sendAreas(m.s, m.offer.Epoch, img.Areas, src, len(m.round) == 0, nil, &m.took); err != nil {
 		return err
 	}
 	m.out.Family = &image.Family{Process: m.offer.Process, Epoch: m.offer.Epoch, Members: []image.Process{img}}

@@ -9,7 +9,6 @@ import (
 	"mosix/internal/id"
 	"mosix/internal/image"
 	"mosix/internal/kern"
-	"mosix/internal/mem"
 	"mosix/internal/pack"
 	"mosix/internal/tracer"
 	"mosix/internal/wire"
@@ -22,7 +21,6 @@ type Arrived struct {
 	Offer    Offer
 	Guest    *thaw.Guest
 	PID      int
-	Kept     []mem.Range
 	Restarts map[id.HomePID]uint32
 	Image    *image.Process
 	Until    map[id.HomePID]int64
@@ -112,6 +110,14 @@ func (t *target) build() error {
 		case wire.Pages:
 			err = t.needs(func() error { return t.g.Pages(f.Payload) })
 			reuse(f.Payload)
+		case wire.File:
+			err = t.needs(func() error {
+				o, size, off, data, err := decodeFile(f.Payload)
+				if err != nil {
+					return err
+				}
+				return t.g.File(o, size, off, data)
+			})
 		case wire.RoundEnd:
 			if err = t.needs(t.settle); err == nil {
 				err = errors.Join(t.s.Send(wire.RoundAck, f.Epoch, nil), AtPages.Hit())
@@ -261,11 +267,6 @@ func (t *target) decide(run func(*Arrived)) error {
 			if th.Until != 0 {
 				a.Until[th.TID] = th.Until
 			}
-		}
-	}
-	for _, x := range t.family.Members[0].Areas {
-		if thaw.Kept(x) {
-			a.Kept = append(a.Kept, x.Range)
 		}
 	}
 	if ClockUncorrected.Hit() == nil {

@@ -109,6 +109,8 @@ type source struct {
 	clk   thaw.Clocks
 	hooks Hooks
 	took  phases // of the freeze
+	objs  objects
+	view  adviser
 }
 
 // Hooks are told what becomes of the process while it moves.
@@ -210,6 +212,8 @@ func (m *source) run() error {
 		return m.giveUp(nil, err)
 	}
 	defer src.Close()
+	m.objs = objects{pid: p.PID, mem: p.Mem}
+	defer m.objs.close()
 	if err := m.plant(p, src); err != nil {
 		return m.giveUp(p, err)
 	}
@@ -365,7 +369,7 @@ func (m *source) precopy(p *tracer.Process, src *pages.Source) error {
 			return nil
 		}
 		r0 := time.Now()
-		n, err := sendRound(m.s, m.offer.Epoch, p, src, len(m.round) == 0)
+		n, err := m.sendRound(p, src, len(m.round) == 0)
 		if err != nil {
 			return err
 		}
@@ -384,35 +388,43 @@ func (m *source) precopy(p *tracer.Process, src *pages.Source) error {
 }
 
 // sendRound finds and sends what must travel now.
-func sendRound(s *Stream, e id.Epoch, p *tracer.Process, src *pages.Source, first bool) (uint64, error) {
+func (m *source) sendRound(p *tracer.Process, src *pages.Source, first bool) (uint64, error) {
 	as, _, err := freeze.Areas(p)
 	if err != nil {
 		return 0, err
 	}
-	return sendAreas(s, e, as, src, first, nil, &phases{})
+	m.view.advise(as, p.PID, p.Region.Range(), false, true)
+	return sendAreas(m.s, m.offer.Epoch, as, src, first, &m.objs, &phases{})
 }
 
-// sendAreas sends the areas as and what must travel of their memory. With skip it goes to a shadow, which has the content of
-// the areas that skip names.
-func sendAreas(s *Stream, e id.Epoch, as []image.Area, src *pages.Source, first bool, skip func(image.Area) bool, took *phases) (uint64, error) {
-	d, err := src.Round(as, first, skip)
+// sendAreas sends the areas as and what must travel of their memory. Without objs it goes to a shadow, which has the objects
+// itself, and may have old memory.
+func sendAreas(s *Stream, e id.Epoch, as []image.Area, src *pages.Source, first bool, objs *objects, took *phases) (uint64, error) {
+	d, err := src.Round(as, first, nil)
 	if err != nil {
 		return 0, err
 	}
-	if first && skip != nil { // the shadow may have old memory there
-		for _, a := range as {
-			if !skip(a) {
-				d.Zap = append(d.Zap, a.Range)
-			}
-		}
+	if first && objs == nil {
+		d.Zap = append(d.Zap, image.Ranges(as)...)
 	}
 	took.mark("scan")
+	var files uint64
+	if objs != nil {
+		if err := objs.announce(s, e, as); err != nil {
+			return 0, err
+		}
+	}
 	if err := s.Send(wire.Layout, e, encodeLayout(as, d.Zap)); err != nil {
 		return 0, err
 	}
+	if objs != nil {
+		if files, err = objs.send(s, e, as); err != nil {
+			return files, err
+		}
+	}
 	n, err := src.Send(d.Send, func(frame []byte) error { return s.Send(wire.Pages, e, frame) })
 	took.mark("send")
-	return n, err
+	return n + files, err
 }
 
 // finish freezes the process and sends the rest. After it the target needs only Run.
@@ -449,8 +461,9 @@ func (m *source) finish(p *tracer.Process, src *pages.Source) error {
 	img.RealOffset = m.clk.Real
 	img.Clocks = m.env.readings(thaw.Clocks{Real: m.env.Realtime() - kern.Now(kern.ClockMonotonic)})
 	m.hooks.Used(&img)
+	m.view.advise(img.Areas, p.PID, p.Region.Range(), true, true)
 	m.took.mark("capture")
-	if _, err := sendAreas(m.s, m.offer.Epoch, img.Areas, src, len(m.round) == 0, nil, &m.took); err != nil {
+	if _, err := sendAreas(m.s, m.offer.Epoch, img.Areas, src, len(m.round) == 0, &m.objs, &m.took); err != nil {
 		return err
 	}
 	m.out.Family = &image.Family{Process: m.offer.Process, Epoch: m.offer.Epoch, Members: []image.Process{img}}

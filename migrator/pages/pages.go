@@ -84,11 +84,12 @@ func (d Dirty) Bytes() uint64 { return mem.Bytes(d.Send) }
 // Round finds what must travel. On the first round it arms the writable areas and takes all that exists; on later ones it
 // takes what was written since, and whole what is new. With last, nothing is armed any more: the process is held.
 //
-// skip names areas whose content the target has already, equal to this process's unless tracked pages say otherwise.
+// Of an area that is a private part of a file only the pages travel that the process has written: the rest is the file's, and
+// so is all that a process can only read of a file that it shares. skip names areas that are not looked at.
 func (s *Source) Round(areas []image.Area, first bool, skip func(image.Area) bool) (Dirty, error) {
 	var d Dirty
 	for _, a := range areas {
-		if skip != nil && skip(a) {
+		if skip != nil && skip(a) || a.Fixed() {
 			continue
 		}
 		if s.Uffd != nil && a.Prot != abi.ProtNone {
@@ -176,29 +177,42 @@ func (s *Source) written(in mem.Range) ([]kern.PageRegion, error) {
 	return out, nil
 }
 
-// empty reports whether pages of a that count as written hold nothing but zeros, because they are not there (any more).
+// empty reports whether pages of a that count as written hold nothing of the process's own: zeros, or what is in the file.
 func empty(a image.Area, r kern.PageRegion) bool {
-	return !a.File && !a.Shared && (r.Categories&(kern.PagePresent|kern.PageSwapped) == 0 || r.Categories&kern.PageZero != 0)
+	if a.Shared {
+		return false
+	}
+	return r.Categories&(kern.PagePresent|kern.PageSwapped) == 0 || r.Categories&(kern.PageZero|kern.PageFile) != 0
+}
+
+// Own finds what r, a part of the private area a, holds that is the process's own, in the process whose pagemap is open.
+func Own(pagemap *os.File, a image.Area, r mem.Range) ([]mem.Range, error) {
+	return own(pagemap, a, r, nil)
+}
+
+func own(pagemap *os.File, a image.Area, r mem.Range, buf []kern.PageRegion) ([]mem.Range, error) {
+	rs, err := kern.ScanPages(pagemap, r, false, buf)
+	if err != nil {
+		return nil, err
+	}
+	var out []mem.Range
+	for _, x := range rs {
+		if !empty(a, x) {
+			out = append(out, x.Range)
+		}
+	}
+	return out, nil
 }
 
 // whole takes everything that an area holds.
 func (s *Source) whole(a image.Area, d *Dirty) error {
-	if a.File || a.Shared {
-		if a.Prot != abi.ProtNone || a.Shared {
-			d.Send = append(d.Send, a.Range)
-			return nil
-		}
+	if a.Shared {
+		d.Send = append(d.Send, a.Range)
+		return nil
 	}
-	rs, err := kern.ScanPages(s.pagemap, a.Range, false, s.scan)
-	if err != nil {
-		return err
-	}
-	for _, r := range rs {
-		if r.Categories&kern.PageZero == 0 {
-			d.Send = append(d.Send, r.Range)
-		}
-	}
-	return nil
+	rs, err := own(s.pagemap, a, a.Range, s.scan)
+	d.Send = append(d.Send, rs...)
+	return err
 }
 
 // chunkBytes is how much memory travels in one frame, at most.

@@ -148,6 +148,11 @@ func (c copied) differ(p *tracer.Process, as []image.Area) error {
 		have, ok := c[a]
 		if !ok {
 			have = zero
+			if x := image.Find(as, a); x.File { // the target has it from the file
+				if have, err = inFile(p.PID, *x, a); err != nil {
+					return err
+				}
+			}
 		}
 		if !bytes.Equal(have, b) {
 			bad = append(bad, fmt.Sprintf("%x in %+v (sent: %v)", uint64(a), *image.Find(as, a), ok))
@@ -157,6 +162,20 @@ func (c copied) differ(p *tracer.Process, as []image.Area) error {
 		return fmt.Errorf("%d of %d pages differ: %s", len(bad), len(look), strings.Join(bad[:min(len(bad), 3)], "; "))
 	}
 	return nil
+}
+
+// inFile reads the page of a file that an area has at at.
+func inFile(pid int, a image.Area, at mem.Addr) ([]byte, error) {
+	f, err := os.Open(fmt.Sprintf("/proc/%d/map_files/%x-%x", pid, uint64(a.Start), uint64(a.End)))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b := make([]byte, mem.PageSize)
+	if _, err = f.ReadAt(b, int64(a.Offset)+int64(at-a.Start)); errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return b, err
 }
 
 // move copies the victim while between changes it: a round before each of its parts, and a last one when it is held. It

@@ -35,6 +35,13 @@ func (s *Shelf) Hold(r mem.Range, data []byte) {
 	s.cover = mem.Normalize(append(s.cover, r))
 }
 
+// Restore keeps bytes of r that the process has had, where nothing newer is held or to be emptied: they are to be written again.
+func (s *Shelf) Restore(r mem.Range, data []byte) {
+	for _, x := range mem.Subtract(mem.Subtract([]mem.Range{r}, s.zaps), s.cover) {
+		s.Hold(x, data[x.Start-r.Start:x.End-r.Start])
+	}
+}
+
 // Wrote notes that rs, ascending and without overlaps, were written directly: what was to be done there before is void.
 func (s *Shelf) Wrote(rs []mem.Range) {
 	s.drop(rs)

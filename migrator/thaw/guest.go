@@ -43,7 +43,6 @@ type Guest struct {
 	Keeper   *tracer.Process
 	P        *tracer.Process
 	Listener *os.File // of the filter
-	Uffd     *os.File // tracks the areas that the shadow keeps
 	KeeperFD int      // the listener's number in the keeper
 	LastPID  int      // the number there of the file that says which number the next process gets; negative: none
 	Cgroups  []string // made for it
@@ -53,8 +52,8 @@ type Guest struct {
 	areas []image.Area
 
 	shut    map[mem.Range]uint8 // read-only areas that are closed for writing already
-	watched map[mem.Range]bool  // areas that the shadow keeps, writes to which are noted
-	patched bool                // the clocks are home's
+	objects map[image.Object]*standIn
+	patched bool // the clocks are home's
 }
 
 // Prepare builds the empty process and its threads.
@@ -270,7 +269,10 @@ func (g *Guest) Layout(as []image.Area, zap []mem.Range) error {
 			return fmt.Errorf("area %v overlaps the shared page at %v", a.Range, g.P.Region.Base)
 		}
 	}
-	calls := append(layoutCalls(g.areas, as), reprotectCalls(g.areas, as)...)
+	calls, err := g.layoutCalls(as)
+	if err != nil {
+		return err
+	}
 	calls = append(calls, zapCalls(zap)...)
 	out, err := g.P.Leader().Batch(calls)
 	if err != nil {
@@ -281,11 +283,14 @@ func (g *Guest) Layout(as []image.Area, zap []mem.Range) error {
 			return fmt.Errorf("lay out the guest's memory at %#x, %d bytes: %w", calls[i].Args[0], calls[i].Args[1], kern.Errno(-ret))
 		}
 	}
+	was := g.areas
 	g.areas = as
 	shut := map[mem.Range]uint8{}
 	for _, a := range as {
 		if prot, ok := g.shut[a.Range]; ok && prot == a.Prot {
-			shut[a.Range] = prot // nothing above has touched it
+			if c := image.Find(was, a.Start); c != nil && c.Range == a.Range && c.Prot == a.Prot && (&piece{a, c}).stays() {
+				shut[a.Range] = prot // nothing above has touched it
+			}
 		}
 	}
 	g.shut = shut
@@ -295,21 +300,18 @@ func (g *Guest) Layout(as []image.Area, zap []mem.Range) error {
 // Settle does, while the process still runs at home, what Final would have to do: it is called when a round has come in. What
 // changes afterwards is done again.
 func (g *Guest) Settle() error {
-	l := g.P.Leader()
-	if err := g.close(l); err != nil {
-		return err
-	}
-	if err := g.watchKept(l); err != nil {
+	if err := g.close(g.P.Leader(), false); err != nil {
 		return err
 	}
 	return g.setClocks()
 }
 
-// close gives read-only areas their protection. Pages that still come for them are written all the same.
-func (g *Guest) close(l *tracer.Thread) error {
+// close gives read-only areas their protection. Pages that still come for private ones are written all the same; the shared
+// ones are closed last.
+func (g *Guest) close(l *tracer.Thread, last bool) error {
 	var calls []stub.Call
 	for _, a := range g.areas {
-		if _, ok := g.shut[a.Range]; !ok && !a.Writable() {
+		if _, ok := g.shut[a.Range]; !ok && !a.Writable() && (last || !a.Shared) {
 			calls = append(calls, tracer.NewCall(abi.SysMprotect, uint64(a.Start), a.Len(), uint64(a.Prot)))
 			g.shut[a.Range] = a.Prot
 		}
@@ -345,13 +347,13 @@ func (g *Guest) Final(f *image.Family) error {
 		return err
 	}
 	l := g.P.Leader()
-	if err := g.close(l); err != nil {
+	if err := g.close(l, true); err != nil {
+		return err
+	}
+	if err := g.leaveObjects(l); err != nil {
 		return err
 	}
 	if err := restoreProcess(l, m, false, false); err != nil {
-		return err
-	}
-	if err := g.watchKept(l); err != nil {
 		return err
 	}
 	if err := g.setClocks(); err != nil {
@@ -405,50 +407,8 @@ func (g *Guest) sameThreads(m *image.Process) error {
 	return nil
 }
 
-// Kept reports whether the shadow keeps the content of a, an area of the image with which the process left: read-only parts of
-// files need not travel home, unless the guest has written to them after all.
+// Kept reports whether the shadow keeps the content of a, an area of the image with which the process left: it is the file's.
 func Kept(a image.Area) bool { return a.File && !a.Writable() && a.Prot != abi.ProtNone }
-
-// watchKept notes writes to the areas that the shadow keeps. An area for which that does not succeed travels home: slower, not
-// wrong. Pages that come for a watched area count as writes to it.
-func (g *Guest) watchKept(l *tracer.Thread) error {
-	var fresh []mem.Range
-	for _, a := range g.areas {
-		if Kept(a) && !g.watched[a.Range] {
-			fresh = append(fresh, a.Range)
-		}
-	}
-	if len(fresh) == 0 {
-		return nil
-	}
-	if g.watched == nil {
-		g.watched = map[mem.Range]bool{}
-		s, err := pages.Open(g.P)
-		if err != nil {
-			return err
-		}
-		defer s.Close()
-		if err := s.Track(l); err != nil {
-			return nil
-		}
-		g.Uffd, s.Uffd = s.Uffd, nil
-	}
-	if g.Uffd == nil {
-		return nil
-	}
-	pm, err := os.Open(fmt.Sprintf("/proc/%d/pagemap", g.P.PID))
-	if err != nil {
-		return err
-	}
-	defer pm.Close()
-	for _, r := range fresh {
-		g.watched[r] = true
-		if err := kern.UffdRegister(g.Uffd, r); err == nil {
-			_, _ = kern.ScanPages(pm, r, true, nil) // what it cannot protect will count as written
-		}
-	}
-	return nil
-}
 
 // install puts the filter on all threads; the keeper gets a copy of its descriptor, the guest keeps none.
 func (g *Guest) install(l *tracer.Thread) error {
@@ -581,11 +541,10 @@ func (g *Guest) Discard() {
 	if g.Keeper != nil {
 		g.Keeper.Close()
 	}
-	for _, f := range []*os.File{g.Listener, g.Uffd} {
-		if f != nil {
-			f.Close()
-		}
+	if g.Listener != nil {
+		g.Listener.Close()
 	}
+	g.closeObjects()
 	RemoveCgroups(g.Cgroups)
 	g.proc = nil
 }

@@ -80,26 +80,25 @@ func orphaned(pid, tid int, g *region.Region) bool {
 	return err == nil && pc >= uint64(g.At(g.Code.At.Single)) && pc < uint64(g.At(g.Code.At.Batch))
 }
 
-// Fill makes the memory of the held shadow that of image f: its areas, and then what is on the shelf. The shadow stays one: it
-// can be let go into its loop again.
-func Fill(p *tracer.Process, f *image.Family, shelf *pages.Shelf) error {
+// Fill makes the memory of the held shadow that of image f: its areas, and then what is on the shelf. known is what the shadow
+// had advised for its areas before anything was put into them. The shadow stays one: it can be let go into its loop again.
+func Fill(p *tracer.Process, f *image.Family, shelf *pages.Shelf, known []image.Area) error {
 	l := p.Leader()
 	if l == nil {
 		return fmt.Errorf("the shadow of %v has lost its leading thread: %w", f.Process, tracer.ErrGone)
 	}
-	last, err := relayout(p, l, f.Members[0].Areas)
-	if err != nil {
-		return err
+	h := &homeLayout{p: p, l: l, shelf: shelf}
+	if err := h.layOut(f.Members[0].Areas, known); err != nil {
+		return fmt.Errorf("lay out the memory of %v at home: %w", f.Process, err)
 	}
-	if _, err := l.Batch(zapCalls(shelf.Zaps())); err != nil {
+	if err := h.empty(shelf.Zaps()); err != nil {
 		return err
 	}
 	shelf.Within(mem.Normalize(image.Ranges(f.Members[0].Areas)))
 	if lost, err := shelf.Write(p.PID, p.Mem); err != nil || lost > 0 {
 		return errors.Join(err, fmt.Errorf("%d pages of %v could not be brought home", lost, f.Process))
 	}
-	_, err = l.MustBatch("protect shared areas", last)
-	return err
+	return h.finish()
 }
 
 // Back makes the held shadow be the process again, from image f, and lets it run: the end of coming home, and of an aborted
@@ -211,46 +210,4 @@ func requeue(p *tracer.Process, l *tracer.Thread, sig region.Signal) error {
 		}
 	}
 	return l.QueueSignal(sig.Info, true)
-}
-
-// thaws reports whether a shared area is part of a file that the process only reads: it was kept, and nothing is put into it.
-func thaws(c image.Area) bool {
-	return c.File && c.Name != "" && c.Name[0] == '/' && !c.Writable() && c.Name != "/dev/zero (deleted)"
-}
-
-// relayout makes the shadow's areas those of the image: what the guest unmapped goes, what it mapped comes, and protections
-// return to what they were. It returns the calls that are still to be made when the pages are in place: only while a shared
-// area may be written by the process can it be written from outside.
-func relayout(p *tracer.Process, l *tracer.Thread, want []image.Area) (last []stub.Call, err error) {
-	cur, err := areasOf(p)
-	if err != nil {
-		return nil, err
-	}
-	calls := layoutCalls(cur, want)
-	for _, a := range want {
-		for _, c := range cur {
-			x := a.Intersect(c.Range)
-			if x.Len() > 0 && c.Shared && !a.Writable() && !thaws(c) {
-				calls = append(calls, tracer.NewCall(abi.SysMprotect, uint64(x.Start), x.Len(), uint64(a.Prot|abi.ProtWrite)))
-				last = append(last, tracer.NewCall(abi.SysMprotect, uint64(x.Start), x.Len(), uint64(a.Prot)))
-			} else if x.Len() > 0 && c.Prot != a.Prot {
-				calls = append(calls, tracer.NewCall(abi.SysMprotect, uint64(x.Start), x.Len(), uint64(a.Prot)))
-			}
-		}
-		for _, x := range mem.Subtract([]mem.Range{a.Range}, mem.Normalize(image.Ranges(cur))) {
-			if !a.Writable() {
-				calls = append(calls, tracer.NewCall(abi.SysMprotect, uint64(x.Start), x.Len(), uint64(a.Prot)))
-			}
-		}
-	}
-	out, err := l.Batch(calls)
-	if err != nil {
-		return nil, err
-	}
-	for i, ret := range out {
-		if abi.IsErr(ret) {
-			return nil, fmt.Errorf("lay out the memory at home: call %d(%#x, %d): %w", calls[i].Nr, calls[i].Args[0], calls[i].Args[1], kern.Errno(-ret))
-		}
-	}
-	return last, nil
 }

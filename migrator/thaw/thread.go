@@ -9,7 +9,6 @@ import (
 	"mosix/internal/abi"
 	"mosix/internal/image"
 	"mosix/internal/kern"
-	"mosix/internal/mem"
 	"mosix/internal/stub"
 	"mosix/internal/tracer"
 )
@@ -142,65 +141,6 @@ func Unlay(p *tracer.Process, f *image.Family) error {
 
 // guestID is the uid and gid of a guest inside its user namespace; the keeper has 0.
 const guestID = 1
-
-// layoutCalls turns the areas cur of a process into want: what is not wanted is unmapped, what is missing is mapped as
-// private memory. Existing areas keep their protection.
-func layoutCalls(cur, want []image.Area) []stub.Call {
-	var calls []stub.Call
-	for _, r := range mem.Subtract(image.Ranges(cur), image.Ranges(want)) {
-		calls = append(calls, tracer.NewCall(abi.SysMunmap, uint64(r.Start), r.Len()))
-	}
-	have := mem.Normalize(image.Ranges(cur))
-	for _, a := range want {
-		for _, r := range mem.Subtract([]mem.Range{a.Range}, have) {
-			calls = append(calls, mapCall(a, r))
-		}
-	}
-	return calls
-}
-
-// mapCall maps part r of area a with its final protection, and writable, so that pages can be put in.
-func mapCall(a image.Area, r mem.Range) stub.Call {
-	flags := uint64(abi.MapPrivate | abi.MapAnonymous | abi.MapFixed | abi.MapNoReserve)
-	if a.GrowsDown {
-		flags |= abi.MapGrowsDown
-	}
-	prot := uint64(a.Prot)
-	if prot != abi.ProtNone {
-		prot |= abi.ProtWrite
-	}
-	return tracer.NewCall(abi.SysMmap, uint64(r.Start), r.Len(), prot, flags, ^uint64(0), 0)
-}
-
-// reprotectCalls gives what stays mapped the protection that it has in want, and write access while pages are put in.
-func reprotectCalls(cur, want []image.Area) []stub.Call {
-	var calls []stub.Call
-	j := 0
-	for _, a := range want {
-		for j < len(cur) && cur[j].End <= a.Start {
-			j++
-		}
-		for k := j; k < len(cur) && cur[k].Start < a.End; k++ {
-			if x := a.Intersect(cur[k].Range); x.Len() > 0 && cur[k].Prot != a.Prot {
-				prot := uint64(a.Prot)
-				if prot != abi.ProtNone {
-					prot |= abi.ProtWrite
-				}
-				calls = append(calls, tracer.NewCall(abi.SysMprotect, uint64(x.Start), x.Len(), prot))
-			}
-		}
-	}
-	return calls
-}
-
-// zapCalls empties ranges, so that what is not sent again is zero.
-func zapCalls(rs []mem.Range) []stub.Call {
-	var calls []stub.Call
-	for _, r := range rs {
-		calls = append(calls, tracer.NewCall(abi.SysMadvise, uint64(r.Start), r.Len(), abi.MadvDontNeed))
-	}
-	return calls
-}
 
 func putU64(b []byte, v uint64) {
 	for i := range 8 {
