@@ -42,7 +42,6 @@ var known = map[string]fault{
 	"signals/read_is_interrupted_without_sa_restart":   {modes: moved, why: whySignals, sometimes: true},
 	"signals/stopped_and_continued_by_another":         {modes: moved, why: whySignals, sometimes: true},
 	"signals/sigqueue_to_a_thread":                     {modes: moved, why: whySignals, sometimes: true},
-	"identity/processor_time_is_counted":               {modes: moved, why: "home's kernel does not know what was used away: getrusage and times of a process that is home again", sometimes: true},
 	"identity/posix_timer_counts_overruns":             {modes: moved, why: "overruns of a timer are not carried", sometimes: true},
 	"self/maps_shows_nothing_foreign":                  {modes: moved, why: "at home again the maps show for a while what held the process", sometimes: true},
 	"self/status_shows_signals":                        {modes: away, why: "what pends with the guest does not show in /proc at home", sometimes: true},

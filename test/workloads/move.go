@@ -105,7 +105,7 @@ func (m *Mover) Once(w Workload) func(pid int) error {
 // comesHome: it does what it may have to come home for, so where it is at some moment proves nothing.
 func (w Workload) comesHome() bool {
 	switch w.Name {
-	case "comehome", "goruntime", "shell", "ends-thread", "ends-main":
+	case "comehome", "maps", "goruntime", "shell", "ends-thread", "ends-main":
 		return true
 	}
 	return false

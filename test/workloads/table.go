@@ -53,6 +53,10 @@ func Table() []Workload {
 		c("epoll", "epoll with ignored signals arriving"),
 		c("shared", "shared memory of one process"),
 		c("children", "processes and threads that come and go"),
+		c("areas", "areas of every kind"),
+		{Name: "maps", Kind: "what smaps shows of them", Uses: []string{"areas"}, Line: Program("areas") + " SECONDS STOP maps", Stops: true},
+		c("mapfile", "files that are mapped"),
+		c("faults", "faulting instructions"),
 		c("comehome", "calls that come home"),
 		c("world", "the world of its home"),
 		c("identity", "ids, limits and scheduling"),
@@ -84,7 +88,7 @@ func Table() []Workload {
 			w.Stops = false
 		case "world":
 			w.InNode = true
-		case "shared":
+		case "shared", "areas", "maps":
 			w.MayRefuse = true
 		}
 		if w.comesHome() { // it may be on its way just then
