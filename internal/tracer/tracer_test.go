@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"mosix/internal/abi"
+	"mosix/internal/kern"
+	"mosix/internal/mem"
 	"mosix/internal/stub"
 )
 
@@ -20,6 +22,10 @@ func TestMain(m *testing.M) {
 	if os.Getenv("TRACER_VICTIM") != "" {
 		fmt.Println("ready")
 		sum := 0
+		if os.Getenv("TRACER_VICTIM") == "clock" {
+			readClocks()
+			return
+		}
 		for i := 0; ; i++ {
 			sum += i
 			time.Sleep(time.Millisecond)
@@ -133,4 +139,109 @@ func TestDeathOfTheVictimIsOneError(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), ErrGone.Error()) {
 		t.Errorf("got %v, want %v", err, ErrGone)
 	}
+}
+
+// readClocks reads clocks and nothing else, until standard input ends.
+func readClocks() {
+	ended := make(chan struct{})
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		close(ended)
+	}()
+	for last := time.Now(); ; {
+		for range 1000 {
+			now := time.Now()
+			if d := now.Sub(last); d < 0 || d > time.Minute {
+				fmt.Println("the clock went by", d)
+				return
+			}
+			last = now
+		}
+		select {
+		case <-ended:
+			fmt.Println("done")
+			return
+		default:
+		}
+	}
+}
+
+// TestLeave finds a program that reads clocks all the time in the middle of that, again and again, and lets it make the rest of some
+// instructions.
+func TestLeave(t *testing.T) {
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), "TRACER_VICTIM=clock")
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pipe, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	out := bufio.NewReader(pipe)
+	if s, err := out.ReadString('\n'); s != "ready\n" {
+		t.Fatalf("victim said %q, %v", s, err)
+	}
+	vdso := vdsoOf(t, cmd.Process.Pid)
+	code, within := stub.Load(), 0
+	for range 200 {
+		err := Run(func() error {
+			p, err := Open(cmd.Process.Pid, code)
+			if err != nil {
+				return err
+			}
+			defer p.Close()
+			if err := p.SeizeAll(); err != nil {
+				return err
+			}
+			for _, th := range p.Held() {
+				if !vdso.Contains(mem.Addr(th.Regs.RIP)) || th.Regs.OrigRAX != abi.NoCall {
+					continue
+				}
+				within++
+				at := mem.Addr(th.Regs.RIP)
+				here := mem.Range{Start: at, End: at + 12}
+				if err := th.Leave(here, 12); err != nil {
+					return err
+				}
+				if r, err := kern.GetRegs(th.TID); err != nil || here.Contains(mem.Addr(r.RIP)) || r.RIP != th.Regs.RIP {
+					return fmt.Errorf("thread %d was at %#x, is at %#x, and is taken to be at %#x (%v)", th.TID, uint64(at), r.RIP, th.Regs.RIP, err)
+				}
+			}
+			return p.ReleaseAll()
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if within == 0 {
+		t.Error("it was never found to read a clock")
+	}
+	in.Close()
+	if s, err := out.ReadString('\n'); s != "done\n" {
+		t.Errorf("after it was held %d times while it read a clock it said %q, %v", within, s, err)
+	}
+}
+
+func vdsoOf(t *testing.T, pid int) (r mem.Range) {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(b)) {
+		if strings.Contains(line, "[vdso]") {
+			if _, err := fmt.Sscanf(line, "%x-%x", &r.Start, &r.End); err != nil {
+				t.Fatal(err)
+			}
+			return r
+		}
+	}
+	t.Skip("this kernel gives programs no vDSO")
+	return r
 }

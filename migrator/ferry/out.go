@@ -440,6 +440,9 @@ func (m *source) finish(p *tracer.Process, src *pages.Source) error {
 		return err
 	}
 	freeze.Mend(p, waits)
+	if err := thaw.LeaveEntries(p); err != nil {
+		return err
+	}
 	thaw.RewindCPUClock(p)
 	m.took.mark("stop")
 	if _, err := m.on(migrator.Froze); err != nil {

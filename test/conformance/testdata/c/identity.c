@@ -538,3 +538,19 @@ CASE(sysinfo_and_random)
 	IS(memcmp(a, b, 32) != 0);
 	ERR(getrandom(a, 32, 0x80), EINVAL);
 }
+
+CASE(clocks_are_read_all_the_time)
+{
+	/* nothing else is done, so that a move finds the process in the middle of reading one */
+	for (int64_t until = MONO + wait_ms(); MONO < until;) {
+		struct timespec a, b;
+		struct timeval v;
+		for (int i = 0; i < 2000; i++) {
+			clock_gettime(CLOCK_REALTIME, &a);
+			gettimeofday(&v, NULL);
+			clock_gettime(CLOCK_REALTIME, &b);
+			int64_t x = (int64_t)a.tv_sec * 1000000 + a.tv_nsec / 1000, y = (int64_t)v.tv_sec * 1000000 + v.tv_usec, z = (int64_t)b.tv_sec * 1000000 + b.tv_nsec / 1000;
+			IS(x <= y && y <= z, "%lld us, then %lld, then %lld", (long long)x, (long long)y, (long long)z);
+		}
+	}
+}
