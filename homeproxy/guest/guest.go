@@ -433,6 +433,7 @@ func (g *Guest) Result(tid id.HomePID, seq id.Seq, res homeproxy.Result) {
 	if c.nr == abi.SysRtSigpending && res.Ret == 0 {
 		g.addPending(c, &res)
 	}
+	g.showMemory(c, &res)
 	ret, again := c.c.Scatter(res, g)
 	if again {
 		req, errno, class := c.c.Gather(g)

@@ -67,6 +67,7 @@ type Shadow struct {
 	OnBorn   Born
 
 	plain atomic.Bool // no descriptor shows the process's own memory
+	tells atomic.Bool // one may tell how much memory it uses
 
 	hands sync.Mutex // held by who traces a thread; taken before mu
 }
@@ -221,6 +222,7 @@ func (s *Shadow) Call(tid id.HomePID, seq id.Seq, req homeproxy.Request, restart
 	if sl.Epoch == uint64(s.Epoch) && sl.Seq > uint64(seq) {
 		return nil // an old request: its answer has been used
 	}
+	s.opens(req)
 	if s.viewsMemory(req) {
 		if s.out != nil {
 			s.out.Result(sl.tid, seq, homeproxy.Result{AtHome: true})
@@ -484,7 +486,7 @@ func (s *Shadow) finish(sl *slot, j *job) {
 	if s.OnChange != nil && ret >= 0 && row.LooksAfter(j.args) {
 		s.OnChange()
 	}
-	s.out.Result(sl.tid, j.seq, homeproxy.Result{Ret: ret, Out: out, Left: left, Regular: row.Transfer != homeproxy.NoTransfer && (j.more && ret > 0 || abi.IsRestart(ret)) && s.regular(int(int32(j.args[0])))})
+	s.out.Result(sl.tid, j.seq, homeproxy.Result{Ret: ret, Out: out, Left: left, View: s.viewOf(row, j, ret), Regular: row.Transfer != homeproxy.NoTransfer && (j.more && ret > 0 || abi.IsRestart(ret)) && s.regular(int(int32(j.args[0])))})
 }
 
 // resultOf is what the last call in a slot has returned.

@@ -1,9 +1,9 @@
 package shadow
 
 import (
+	"bytes"
 	"fmt"
 	"os"
-	"strconv"
 
 	"mosix/homeproxy"
 )
@@ -18,12 +18,41 @@ func (s *Shadow) lookForViews() {
 	if err != nil {
 		return
 	}
+	plain := true
 	for _, e := range es {
-		if fd, err := strconv.Atoi(e.Name()); err == nil && s.isView(fd) {
-			return
+		link, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/%s", s.PID, e.Name()))
+		if err == nil && homeproxy.ShowsMemory([]byte(link), s.PID) {
+			plain = false
+		}
+		if err == nil && homeproxy.ViewOf(link, s.PID) != homeproxy.NoView {
+			s.tells.Store(true)
 		}
 	}
-	s.plain.Store(true)
+	s.plain.Store(plain)
+}
+
+// opens notes that the process may be about to open a file that tells how much memory it uses.
+func (s *Shadow) opens(req homeproxy.Request) {
+	if s.tells.Load() || !homeproxy.Lookup(req.Nr).TouchesProc {
+		return
+	}
+	for _, b := range req.In {
+		if bytes.Contains(b.Data, []byte("stat")) {
+			s.tells.Store(true)
+		}
+	}
+}
+
+// viewOf tells whether a call has read from such a file.
+func (s *Shadow) viewOf(row *homeproxy.Row, j *job, ret int64) homeproxy.View {
+	if ret <= 0 || !s.tells.Load() || row.Name != "read" && row.Name != "pread64" {
+		return homeproxy.NoView
+	}
+	link, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", s.PID, int32(j.args[0])))
+	if err != nil {
+		return homeproxy.NoView
+	}
+	return homeproxy.ViewOf(link, s.PID)
 }
 
 func (s *Shadow) isView(fd int) bool {

@@ -57,6 +57,7 @@ func Table() []Workload {
 		{Name: "maps", Kind: "what smaps shows of them", Uses: []string{"areas"}, Line: Program("areas") + " SECONDS STOP maps", Stops: true},
 		c("mapfile", "files that are mapped"),
 		c("faults", "faulting instructions"),
+		c("memstat", "how much memory is in use"),
 		c("comehome", "calls that come home"),
 		c("world", "the world of its home"),
 		c("identity", "ids, limits and scheduling"),

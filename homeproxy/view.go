@@ -1,0 +1,143 @@
+package homeproxy
+
+import (
+	"bytes"
+	"strconv"
+	"strings"
+)
+
+// View says that a call has read a file of /proc that shows how much memory the process uses: what the shadow uses stands in it,
+// and the host puts in what the guest uses.
+type View uint8
+
+// The files.
+const (
+	NoView View = iota
+	ViewStatus
+	ViewStat
+	ViewStatm
+)
+
+// ViewOf tells which file of process pid path names, if it is one of them.
+func ViewOf(path string, pid int) View {
+	rest, ok := strings.CutPrefix(path, "/proc/"+strconv.Itoa(pid)+"/")
+	if !ok {
+		return NoView
+	}
+	if task, ok := strings.CutPrefix(rest, "task/"); ok {
+		_, rest, _ = strings.Cut(task, "/")
+	}
+	switch rest {
+	case "status":
+		return ViewStatus
+	case "stat":
+		return ViewStat
+	case "statm":
+		return ViewStatm
+	}
+	return NoView
+}
+
+// Amend puts into text, what home has read of such a file, the amounts of memory from guest, the same file of the guest as its host
+// sees it, less what is mosix's own there: extra bytes, of which code bytes are code. What is not the beginning of the file stays
+// as it is.
+func (v View) Amend(text, guest []byte, extra, code uint64) []byte {
+	switch v {
+	case ViewStatus:
+		return amendStatus(text, guest, extra>>10, code>>10)
+	case ViewStat:
+		return amendStat(text, guest, extra)
+	case ViewStatm:
+		return amendStatm(text, guest, extra>>12)
+	}
+	return text
+}
+
+func amendStatus(text, guest []byte, extra, code uint64) []byte {
+	if !bytes.HasPrefix(text, []byte("Name:")) {
+		return text
+	}
+	here := map[string]uint64{}
+	for line := range strings.Lines(string(guest)) {
+		if key, kb, ok := amount(line); ok {
+			here[key] = kb
+		}
+	}
+	if here["VmSize"] == 0 {
+		return text
+	}
+	var out []byte
+	for line := range strings.Lines(string(text)) {
+		key, home, ok := amount(line)
+		n, there := here[key]
+		if !ok || !there {
+			out = append(out, line...)
+			continue
+		}
+		switch key {
+		case "VmSize":
+			n = less(n, extra)
+		case "VmPeak":
+			n = max(less(n, extra), less(home, extra))
+		case "VmHWM":
+			n = max(n, home)
+		case "VmLib":
+			n = less(n, code)
+		case "RssFile":
+			n += here["RssShmem"] // stand-ins for files
+		case "RssShmem":
+			n = home
+		}
+		out = append(out, key+":\t"+strings.Repeat(" ", max(0, 8-len(strconv.FormatUint(n, 10))))+strconv.FormatUint(n, 10)+" kB\n"...)
+	}
+	return out
+}
+
+// amount reads a line of /proc/PID/status that says how much memory there is of something.
+func amount(line string) (key string, kb uint64, ok bool) {
+	key, value, ok := strings.Cut(line, ":")
+	if !ok || !strings.HasPrefix(key, "Vm") && !strings.HasPrefix(key, "Rss") {
+		return "", 0, false
+	}
+	value, ok = strings.CutSuffix(strings.TrimSpace(value), " kB")
+	kb, err := strconv.ParseUint(value, 10, 64)
+	return key, kb, ok && err == nil
+}
+
+func less(a, b uint64) uint64 { return a - min(a, b) }
+
+// amendStat puts in the fields 23 and 24 of the manual page: bytes of address space and pages in use.
+func amendStat(text, guest []byte, extra uint64) []byte {
+	fields := func(b []byte) (head []byte, f [][]byte) {
+		i := bytes.LastIndexByte(b, ')')
+		if i < 0 {
+			return nil, nil
+		}
+		return b[:i+1], bytes.Fields(b[i+1:])
+	}
+	head, f := fields(text)
+	_, here := fields(guest)
+	const size, pages = 23 - 3, 24 - 3
+	if len(f) < 50 || len(here) < 50 || !bytes.HasSuffix(text, []byte("\n")) {
+		return text
+	}
+	n, err := strconv.ParseUint(string(here[size]), 10, 64)
+	if err != nil {
+		return text
+	}
+	f[size], f[pages] = strconv.AppendUint(nil, less(n, extra), 10), here[pages]
+	return append(append(append(bytes.Clone(head), ' '), bytes.Join(f, []byte(" "))...), '\n')
+}
+
+func amendStatm(text, guest []byte, extra uint64) []byte {
+	f, here := bytes.Fields(text), bytes.Fields(guest)
+	if len(f) != 7 || len(here) != 7 || !bytes.HasSuffix(text, []byte("\n")) {
+		return text
+	}
+	n, err := strconv.ParseUint(string(here[0]), 10, 64)
+	if err != nil {
+		return text
+	}
+	here[0] = strconv.AppendUint(nil, less(n, extra), 10)
+	return append(bytes.Join(here, []byte(" ")), '\n')
+}

@@ -1,0 +1,45 @@
+package homeproxy
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestViewOf(t *testing.T) {
+	for path, want := range map[string]View{
+		"/proc/77/status": ViewStatus, "/proc/77/stat": ViewStat, "/proc/77/statm": ViewStatm, "/proc/77/task/79/status": ViewStatus,
+		"/proc/78/status": NoView, "/proc/77/maps": NoView, "/tmp/proc/77/status": NoView, "/proc/77/task/79": NoView, "/proc/777/stat": NoView, "": NoView,
+	} {
+		if got := ViewOf(path, 77); got != want {
+			t.Errorf("%s is %d, want %d", path, got, want)
+		}
+	}
+}
+
+// TestAmend: amounts of memory are the guest's, everything else is home's, and what is not a whole file stays as it is.
+func TestAmend(t *testing.T) {
+	const home = "Name:\tcat\nUmask:\t0022\nPid:\t77\nVmPeak:\t   90000 kB\nVmSize:\t   80000 kB\nVmRSS:\t     300 kB\nRssAnon:\t      10 kB\nRssFile:\t     290 kB\nRssShmem:\t       0 kB\nVmLib:\t    1700 kB\nThreads:\t1\n"
+	const guest = "Name:\tcat\nUmask:\t0000\nPid:\t9\nVmPeak:\t   71000 kB\nVmSize:\t   70000 kB\nVmRSS:\t   50000 kB\nRssAnon:\t   48000 kB\nRssFile:\t       0 kB\nRssShmem:\t    2000 kB\nVmLib:\t    1708 kB\nThreads:\t5\n"
+	const want = "Name:\tcat\nUmask:\t0022\nPid:\t77\nVmPeak:\t   85000 kB\nVmSize:\t   65000 kB\nVmRSS:\t   50000 kB\nRssAnon:\t   48000 kB\nRssFile:\t    2000 kB\nRssShmem:\t       0 kB\nVmLib:\t    1700 kB\nThreads:\t1\n"
+	if got := string(ViewStatus.Amend([]byte(home), []byte(guest), 5000<<10, 8<<10)); got != want {
+		t.Errorf("status: got\n%s\nwant\n%s", got, want)
+	}
+	if got := string(ViewStatm.Amend([]byte("2000 75 70 5 0 123 0\n"), []byte("1500 900 418 5 0 400 0\n"), 500<<12, 8<<10)); got != "1000 900 418 5 0 400 0\n" {
+		t.Errorf("statm: %q", got)
+	}
+	stat := func(pid string, size, rss string) string {
+		f := strings.Fields(strings.Repeat("1 ", 50))
+		f[20], f[21] = size, rss
+		return pid + " (a) b) S" + " " + strings.Join(f[1:], " ") + "\n"
+	}
+	if got := string(ViewStat.Amend([]byte(stat("77", "8000", "3")), []byte(stat("9", "7000", "5")), 500, 0)); got != stat("77", "6500", "5") {
+		t.Errorf("stat: %q", got)
+	}
+	for _, cut := range []string{"", "e: 1 kB\n", "12 (x", "1 2 3\n", "VmRSS:\t 3 kB\n"} {
+		for _, v := range []View{ViewStatus, ViewStat, ViewStatm, NoView} {
+			if got := string(v.Amend([]byte(cut), []byte(guest), 1, 1)); got != cut {
+				t.Errorf("%d: %q became %q", v, cut, got)
+			}
+		}
+	}
+}
