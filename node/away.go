@@ -111,7 +111,7 @@ func (n *Node) depart(r *record, f *image.Family, g *region.Region, where id.Nod
 	g.Header().Peer = [64]byte{}
 	freeze.PutName(&g.Header().Peer, string(where))
 	a := &away{n: n, r: r, privileged: privileged(int(f.Process.PID)), epoch: f.Epoch, where: where, family: f, region: g, sh: sh, uid: f.Members[0].UID, ended: make(chan struct{})}
-	sh.OnBorn, sh.OnChange = a.bear, a.look
+	a.attend(sh)
 	n.mu.Lock()
 	r.away, r.epoch, r.uid, r.comm = a, f.Epoch, a.uid, f.Members[0].Command
 	n.mu.Unlock()
@@ -553,8 +553,10 @@ func (a *away) handle(s *ferry.Stream, f wire.Frame) error {
 		a.cpu = time.Duration(cpu)
 		a.mu.Unlock()
 		a.signals.after(heard)
+		a.n.kin.note(a.r.id, image.DecodeUsage(r.Rest()))
 	case wire.Died:
 		status := int(r.U32())
+		a.n.kin.note(a.r.id, image.DecodeUsage(r.Rest()))
 		go a.die(status)
 	}
 	return r.Err()
@@ -661,6 +663,7 @@ func (n *Node) welcome(from id.Node, s *ferry.Stream, offer ferry.Offer) {
 	r.epoch = offer.Epoch
 	r.settle(&f.Members[0])
 	n.mu.Unlock()
+	n.kin.note(r.id, f.Members[0].Away)
 	n.moved(r, m, "home", stats)
 	n.isHome(a, offer.Cause)
 	n.log.Info("came home", "process", r.id, "from", from, "cause", offer.Cause, "freeze", stats.Freeze, "bytes", stats.Bytes)
@@ -733,7 +736,8 @@ func (a *away) reopen(last *image.Family) {
 		a.n.log.Error("the shadow cannot be served any more", "process", a.r.id, "err", err)
 		return
 	}
-	sh.OnCall, sh.OnBorn, sh.OnChange = a.n.met.Call, a.bear, a.look
+	sh.OnCall = a.n.met.Call
+	a.attend(sh)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.sh = sh

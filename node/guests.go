@@ -308,6 +308,7 @@ func (t *tenant) renew(s *ferry.Stream, stop chan struct{}) {
 		t.sigs.Lock()
 		u.U64(t.heard)
 		t.sigs.Unlock()
+		u.B = append(u.B, t.g.Used().Encode()...)
 		_ = s.Send(wire.Usage, t.g.Epoch, u.B)
 		select {
 		case <-stop:
@@ -478,6 +479,7 @@ func (t *tenant) Died(status int) {
 		for {
 			w := &pack.Writer{}
 			w.U32(uint32(status))
+			w.B = append(w.B, t.g.Used().Encode()...)
 			t.send(wire.Died, w)
 			select {
 			case <-t.done:

@@ -48,6 +48,7 @@ type Node struct {
 	closing bool
 
 	targets targets
+	kin     kin
 
 	balance balance
 }

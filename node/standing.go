@@ -5,6 +5,8 @@ import (
 	"errors"
 	"time"
 
+	"mosix/homeproxy"
+	"mosix/homeproxy/shadow"
 	"mosix/internal/id"
 	"mosix/internal/image"
 	"mosix/internal/procfs"
@@ -29,6 +31,15 @@ func (r *record) settle(m *image.Process) {
 	r.used, r.usedBy = m.Away, map[id.HomePID]image.Usage{}
 	for i := range m.Threads {
 		r.usedBy[m.Threads[i].TID] = m.Threads[i].Away
+	}
+}
+
+// attend makes a know what its shadow does that concerns others.
+func (a *away) attend(sh *shadow.Shadow) {
+	sh.OnBorn, sh.OnChange = a.bear, a.look
+	sh.OnExit = func(u image.Usage) { a.n.kin.note(a.r.id, u) }
+	sh.Amend = func(nr uint32, args [6]uint64, ret int64, out []homeproxy.Blob) {
+		a.n.kin.amend(a.r.id, nr, args, ret, out)
 	}
 }
 

@@ -27,7 +27,7 @@ func (g *Guest) both(c *call, row *homeproxy.Row, args [6]uint64) {
 		g.remap(c, row, args)
 	case abi.SysExitGroup:
 		// The shadow ends first: its parent must see the status whatever happens to us. Its end comes back as ours.
-		g.dispatch(c, homeproxy.Request{Nr: c.nr, Args: args})
+		g.dispatch(c, homeproxy.Request{Nr: c.nr, Args: args, In: g.lastUsage()})
 	case abi.SysClone, abi.SysFork, abi.SysVfork, abi.SysClone3:
 		g.clone(c, row.Name, args)
 	case abi.SysExecve, abi.SysExecveat:
@@ -42,7 +42,7 @@ func (g *Guest) both(c *call, row *homeproxy.Row, args [6]uint64) {
 		g.signal(c, row, args, id.HomePID(int32(args[0])), id.HomePID(int32(args[1])), int(int32(args[2])))
 	case abi.SysClockGettime, sysGettimeofday, sysTime:
 		if c.nr == abi.SysClockGettime && countsCPU(uint32(args[0])) {
-			g.forward(c, row, args)
+			g.cpuClock(c, row, args)
 			return
 		}
 		g.clock(c, args)
@@ -88,7 +88,7 @@ func (g *Guest) homeFirst(c *call, args [6]uint64) {
 // exitThread ends one thread on both sides; the last one ends the process.
 func (g *Guest) exitThread(c *call, args [6]uint64) {
 	if len(g.tids) == 1 {
-		g.dispatch(c, homeproxy.Request{Nr: abi.SysExitGroup, Args: args})
+		g.dispatch(c, homeproxy.Request{Nr: abi.SysExitGroup, Args: args, In: g.lastUsage()})
 		return
 	}
 	g.seqs[c.tid]++

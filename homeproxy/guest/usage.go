@@ -5,6 +5,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"mosix/homeproxy"
 	"mosix/internal/abi"
@@ -21,7 +22,7 @@ const (
 	sysGetrusage = 98
 	sysTimes     = 100
 
-	tick = 10_000_000 // ns: in what /proc and times count
+	tick = 10_000_000 // ns: in what /proc counts
 )
 
 // account is what a guest has used of processors: what is asked of home is answered with home's count, and this is added.
@@ -30,7 +31,19 @@ type account struct {
 	threads map[id.HomePID]image.Usage // the same, of each thread
 	atHome  uint64                     // ns, what home had counted when the process left
 	said    map[id.HomePID]image.Usage // by thread, 0 for all: no number is ever less than one that was told before
+
+	// What home has counted, when it was last asked: it counts on only while it makes calls.
+	home  map[id.HomePID]homeCount
+	calls uint64 // sent home, other than for a count
 }
+
+type homeCount struct {
+	ns, calls uint64
+	at        time.Time
+}
+
+// countFresh is for how long a count of home's is good while calls are made there.
+const countFresh = 20 * time.Millisecond
 
 // accountRoom is what a guest has of the keeper's scratch.
 const accountRoom = stub.ScratchSize / stub.MaxMembers &^ 7
@@ -39,7 +52,7 @@ const accountRoom = stub.ScratchSize / stub.MaxMembers &^ 7
 // written it into the keeper's scratch, which nobody uses any more and no guest sees. There is room for some threads: with more,
 // their clocks go back when an agent is followed by another.
 func (g *Guest) openAccount(m *image.Process) {
-	g.used = account{threads: map[id.HomePID]image.Usage{}, said: map[id.HomePID]image.Usage{}}
+	g.used = account{threads: map[id.HomePID]image.Usage{}, said: map[id.HomePID]image.Usage{}, home: map[id.HomePID]homeCount{}}
 	b := g.Den.Keeper.Scratch()[g.entry*accountRoom:][:accountRoom]
 	at := 0
 	word := func(v *uint64) {
@@ -108,6 +121,16 @@ func (g *Guest) Charge(m *image.Process) {
 		m.Threads[i].Away = g.usage(m.Threads[i].TID)
 	}
 }
+
+// Used is what the process has used away up to now.
+func (g *Guest) Used() image.Usage {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.usage(0)
+}
+
+// lastUsage goes home with the end of the process.
+func (g *Guest) lastUsage() []homeproxy.Blob { return []homeproxy.Blob{{Data: g.usage(0).Encode()}} }
 
 // usage is what was used away: by thread tid, or by all for 0. g.mu is held.
 func (g *Guest) usage(tid id.HomePID) image.Usage {
@@ -199,20 +222,21 @@ func (g *Guest) amend(c *call, res *homeproxy.Result) {
 				tid = c.tid
 			}
 			if b := written(res, a[1], 144); b != nil {
-				addRusage(b, g.usage(tid))
+				homeproxy.AddRusage(b, g.usage(tid))
 			}
 		}
 	case sysTimes:
 		if b := written(res, a[0], 32); b != nil {
-			u := g.usage(0)
-			addTo(b, u.User/tick)
-			addTo(b[8:], u.Sys/tick)
+			homeproxy.AddTimes(b, g.usage(0))
 		}
 	case abi.SysClockGettime:
 		clock := uint32(a[0])
 		tid, own := g.clockOwner(clock, c.tid)
 		if b := written(res, a[1], 16); b != nil && own && countsCPU(clock) {
-			addNanos(b, clockPart(clock, g.usage(tid)), 1e9)
+			if clock&3 >= 2 {
+				g.used.home[tid] = homeCount{le.Uint64(b)*1e9 + le.Uint64(b[8:]), g.used.calls, time.Now()}
+			}
+			homeproxy.AddNanos(b, clockPart(clock, g.usage(tid)), 1e9)
 		}
 	case abi.SysPrlimit:
 		if pid := id.HomePID(int32(a[0])); a[2] != 0 && (pid == 0 || pid == g.Process.PID) {
@@ -221,6 +245,26 @@ func (g *Guest) amend(c *call, res *homeproxy.Result) {
 	case sysSetrlimit:
 		g.setLimit(c, uint32(a[0]), a[1])
 	}
+}
+
+// cpuClock answers a question for a clock of CPU time: here, where home's count is known, for programs ask again and again.
+func (g *Guest) cpuClock(c *call, row *homeproxy.Row, args [6]uint64) {
+	clock := uint32(args[0])
+	tid, own := g.clockOwner(clock, c.tid)
+	h, known := g.used.home[tid]
+	if !own || clock&3 < 2 || !known || h.calls != g.used.calls && time.Since(h.at) > countFresh {
+		g.forward(c, row, args)
+		return
+	}
+	ns := h.ns + g.usage(tid).Run
+	var b [16]byte
+	le.PutUint64(b[:], ns/1e9)
+	le.PutUint64(b[8:], ns%1e9)
+	if n, err := g.WriteMemory(mem.Addr(args[1]), b[:]); err != nil || n != len(b) {
+		g.send(c.id, -int64(kern.EFAULT))
+		return
+	}
+	g.send(c.id, 0)
 }
 
 // clockPart is what a clock counts of u.
@@ -257,22 +301,4 @@ func written(res *homeproxy.Result, a uint64, n int) []byte {
 		}
 	}
 	return nil
-}
-
-func addTo(b []byte, n uint64) { le.PutUint64(b, le.Uint64(b)+n) }
-
-// addNanos adds ns to a struct timeval or timespec, whose second word counts per parts of a second.
-func addNanos(b []byte, ns, per uint64) {
-	part := le.Uint64(b[8:]) + ns%1e9/(1e9/per)
-	le.PutUint64(b, le.Uint64(b)+ns/1e9+part/per)
-	le.PutUint64(b[8:], part%per)
-}
-
-// addRusage adds u to a struct rusage.
-func addRusage(b []byte, u image.Usage) {
-	addNanos(b, u.User, 1e6)
-	addNanos(b[16:], u.Sys, 1e6)
-	le.PutUint64(b[32:], max(le.Uint64(b[32:]), u.MaxRSS))
-	addTo(b[64:], u.MinFlt)
-	addTo(b[72:], u.MajFlt)
 }

@@ -44,20 +44,8 @@ func TestClocksOfCPUTime(t *testing.T) {
 	}
 }
 
-// TestAddition: home's count and what was used away, with carry.
-func TestAddition(t *testing.T) {
-	b := make([]byte, 144)
-	le.PutUint64(b, 3)
-	le.PutUint64(b[8:], 999_999)
-	le.PutUint64(b[16:], 1)
-	le.PutUint64(b[32:], 5000)
-	le.PutUint64(b[64:], 10)
-	addRusage(b, image.Usage{Run: 3, User: 2_000_001_999, Sys: 500_000_000, MinFlt: 7, MajFlt: 2, MaxRSS: 4000})
-	for i, want := range map[int]uint64{0: 6, 8: 0, 16: 1, 24: 500_000, 32: 5000, 64: 17, 72: 2, 128: 0} {
-		if got := le.Uint64(b[i:]); got != want {
-			t.Errorf("word at %d is %d, want %d", i, got, want)
-		}
-	}
+// TestWhereUsageIsRead: the output that is amended is the one that was asked for.
+func TestWhereUsageIsRead(t *testing.T) {
 	res := homeproxy.Result{Out: []homeproxy.Blob{{Addr: 4096, Data: make([]byte, 16)}}}
 	if written(&res, 4096, 16) == nil || written(&res, 4096, 32) != nil || written(&res, 4112, 16) != nil {
 		t.Error("the output is found where it is not, or not where it is")

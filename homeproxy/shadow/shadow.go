@@ -63,7 +63,9 @@ type Shadow struct {
 	wg        sync.WaitGroup
 
 	OnCall   func(name string, took time.Duration) // for metrics; may be nil
-	OnChange func()                                // a call has changed what decides on where the process may be; may be nil
+	OnExit   func(image.Usage)                     // it ends by a call of its guest, which had used so much away; may be nil
+	Amend    func(nr uint32, args [6]uint64, ret int64, out []homeproxy.Blob)
+	OnChange func() // a call has changed what decides on where the process may be; may be nil
 	OnBorn   Born
 
 	plain atomic.Bool // no descriptor shows the process's own memory
@@ -294,6 +296,9 @@ func (s *Shadow) plan(sl *slot, j *job, req homeproxy.Request, restart bool) err
 		return nil
 	}
 	if j.nr == abi.SysExit || j.nr == abi.SysExitGroup {
+		if s.OnExit != nil && len(req.In) == 1 {
+			s.OnExit(image.DecodeUsage(req.In[0].Data))
+		}
 		j.plan = homeproxy.Plan{Nr: j.nr, Args: [6]uint64{req.Args[0]}}
 		return nil
 	}
@@ -485,6 +490,9 @@ func (s *Shadow) finish(sl *slot, j *job) {
 	}
 	if s.OnChange != nil && ret >= 0 && row.LooksAfter(j.args) {
 		s.OnChange()
+	}
+	if s.Amend != nil {
+		s.Amend(j.nr, j.args, ret, out)
 	}
 	s.out.Result(sl.tid, j.seq, homeproxy.Result{Ret: ret, Out: out, Left: left, View: s.viewOf(row, j, ret), Regular: row.Transfer != homeproxy.NoTransfer && (j.more && ret > 0 || abi.IsRestart(ret)) && s.regular(int(int32(j.args[0])))})
 }

@@ -76,6 +76,23 @@ func CheckAreas(as []Area) error {
 	return nil
 }
 
+// Encode gives u's binary form, and DecodeUsage reads it; none where b is too short: an older agent has written it.
+func (u Usage) Encode() []byte {
+	w := &pack.Writer{}
+	putWords(w, &u)
+	return w.B
+}
+
+// DecodeUsage reads what Encode gives.
+func DecodeUsage(b []byte) (u Usage) {
+	r := pack.NewReader(b)
+	getWords(r, &u)
+	if r.Err() != nil {
+		return Usage{}
+	}
+	return u
+}
+
 func putWords(w *pack.Writer, v any) {
 	s := reflect.ValueOf(v).Elem()
 	for i := range s.NumField() {
