@@ -45,6 +45,8 @@ func checks() []check {
 		{7, "nine equal processes on three half processors", spread},
 		{8, "freeze and total time", speed},
 		{9, "explain says why not, and disturbs nobody", explain},
+		{10, "every case of conformance, at home, away and on the move", conform},
+		{11, "broken rows of the system-call table are noticed", mutations},
 	}
 }
 
