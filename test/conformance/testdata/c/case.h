@@ -67,6 +67,7 @@ extern const struct one_role __start_roles[] __attribute__((weak)), __stop_roles
 static const char *case_name = "?";
 static char self_path[PATH_MAX]; /* this program's file */
 static char scratch[64];	 /* a name in /tmp that no other run has */
+static int away;		 /* it was moved before it began */
 static int moving;		 /* it is being moved all the time */
 static long rounds;
 static pid_t me;
@@ -167,10 +168,13 @@ MAYBE static int64_t now_ms(clockid_t c)
 
 #define MONO now_ms(CLOCK_MONOTONIC)
 
-/* A wait of wait_ms is long enough for some moves when there are any. */
+/*
+ * A wait of wait_ms is long enough for some moves when there are any, and long enough that what a case waits for does not
+ * happen before it has begun to wait.
+ */
 MAYBE static int wait_ms(void)
 {
-	return moving ? 400 : 40;
+	return moving ? 400 : away ? 120 : 40;
 }
 
 /* took holds the time since began to what was asked for: never less, and not so much more that it was begun anew. */
@@ -455,6 +459,7 @@ static int open_files(void)
 static void run_case(const struct one_case *c, double seconds, int wait)
 {
 	me = getpid();
+	away = wait;
 	moving = seconds > 0 && wait;
 	friend_start();
 	int files = open_files();

@@ -287,7 +287,7 @@ CASE(record_locks_of_a_process)
 	l.l_type = F_UNLCK;
 	l.l_start = l.l_len = 0;
 	OK(fcntl(fd, F_SETLK, &l));
-	ask_friend(WISH_LOCK, 100, 0, 0, fd);
+	ask_friend(WISH_LOCK, 10 * wait_ms(), 0, 0, fd);
 	l = (struct flock){.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = 1, .l_len = 1};
 	OK(fcntl(fd, F_GETLK, &l));
 	EQ(l.l_type, F_WRLCK);

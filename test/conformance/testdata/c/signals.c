@@ -345,8 +345,8 @@ CASE(nanosleep_tells_what_remains)
 {
 	struct timespec t = {20, 0}, rest = {0, 0};
 	caught(SIGUSR1, SA_RESTART);
-	int64_t began = MONO;
 	ask_friend(WISH_KILL, wait_ms(), SIGUSR1, 0, -1);
+	int64_t began = MONO;
 	ERR(nanosleep(&t, &rest), EINTR);
 	EQ(seen, SIGUSR1);
 	int64_t slept = MONO - began, left = (int64_t)rest.tv_sec * 1000 + rest.tv_nsec / 1000000;
