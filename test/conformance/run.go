@@ -33,7 +33,7 @@ const (
 
 const (
 	between  = 100 * time.Millisecond
-	patience = 12 * time.Second // that a run may take beyond its time
+	patience = 25 * time.Second // that a run may take beyond its time
 )
 
 // Outcome is what a run of a case came to.
