@@ -30,7 +30,7 @@ const (
 	resultRegular = 1
 	resultLeft    = 2 // what remained of its time follows the blobs
 	resultAtHome  = 4
-	resultView    = 3 // the first bit of View, which has two
+	resultView    = 3 // the first bit of View, which has three
 )
 
 // AppendRequest appends r to b.
@@ -92,7 +92,7 @@ func AppendResult(b []byte, r Result) []byte {
 	if r.Left > 0 {
 		flags |= resultLeft
 	}
-	flags |= uint64(r.View&3) << resultView
+	flags |= uint64(r.View&7) << resultView
 	b = appendBlobs(binary.AppendUvarint(b, flags), r.Out)
 	if r.Left > 0 {
 		b = binary.AppendUvarint(b, uint64(r.Left))
@@ -107,7 +107,7 @@ func ParseResult(b []byte) (Result, error) {
 	r.Ret = d.varint()
 	flags := d.uvarint()
 	r.Regular, r.AtHome = flags&resultRegular != 0, flags&resultAtHome != 0
-	r.View = View(flags >> resultView & 3)
+	r.View = View(flags >> resultView & 7)
 	r.Out = d.blobs()
 	if flags&resultLeft != 0 {
 		r.Left = time.Duration(d.uvarint() & (1<<63 - 1))

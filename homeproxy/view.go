@@ -16,6 +16,7 @@ const (
 	ViewStatus
 	ViewStat
 	ViewStatm
+	ViewThread // stat of a thread
 )
 
 // ViewOf tells which file of process pid path names, if it is one of them.
@@ -24,13 +25,17 @@ func ViewOf(path string, pid int) View {
 	if !ok {
 		return NoView
 	}
-	if task, ok := strings.CutPrefix(rest, "task/"); ok {
+	task, ofThread := strings.CutPrefix(rest, "task/")
+	if ofThread {
 		_, rest, _ = strings.Cut(task, "/")
 	}
 	switch rest {
 	case "status":
 		return ViewStatus
 	case "stat":
+		if ofThread {
+			return ViewThread
+		}
 		return ViewStat
 	case "statm":
 		return ViewStatm
@@ -45,7 +50,7 @@ func (v View) Amend(text, guest []byte, extra, code uint64) []byte {
 	switch v {
 	case ViewStatus:
 		return amendStatus(text, guest, extra>>10, code>>10)
-	case ViewStat:
+	case ViewStat, ViewThread:
 		return amendStat(text, guest, extra)
 	case ViewStatm:
 		return amendStatm(text, guest, extra>>12)
@@ -106,19 +111,46 @@ func amount(line string) (key string, kb uint64, ok bool) {
 
 func less(a, b uint64) uint64 { return a - min(a, b) }
 
+// statFields divides a line of /proc/PID/stat into what stands up to the name, and the fields behind it: the first is number 3 of the
+// manual page. f is nil where it is no whole line.
+func statFields(b []byte) (head []byte, f [][]byte) {
+	i := bytes.LastIndexByte(b, ')')
+	if i < 0 || !bytes.HasSuffix(b, []byte("\n")) {
+		return nil, nil
+	}
+	if f = bytes.Fields(b[i+1:]); len(f) < 50 {
+		f = nil
+	}
+	return b[:i+1], f
+}
+
+func joinStat(head []byte, f [][]byte) []byte {
+	return append(append(append(bytes.Clone(head), ' '), bytes.Join(f, []byte(" "))...), '\n')
+}
+
+// AddTime adds the ticks of processor time that used says of the process, or thread, to its line of /proc/PID/stat.
+func AddTime(text []byte, used func(tid int) (user, sys uint64)) []byte {
+	head, f := statFields(text)
+	number, _, _ := bytes.Cut(head, []byte(" "))
+	tid, err := strconv.Atoi(string(number))
+	if f == nil || err != nil {
+		return text
+	}
+	user, sys := used(tid)
+	for i, more := range []uint64{14 - 3: user, 15 - 3: sys} {
+		if n, err := strconv.ParseUint(string(f[i]), 10, 64); err == nil && more > 0 {
+			f[i] = strconv.AppendUint(nil, n+more, 10)
+		}
+	}
+	return joinStat(head, f)
+}
+
 // amendStat puts in the fields 23 and 24 of the manual page: bytes of address space and pages in use.
 func amendStat(text, guest []byte, extra uint64) []byte {
-	fields := func(b []byte) (head []byte, f [][]byte) {
-		i := bytes.LastIndexByte(b, ')')
-		if i < 0 {
-			return nil, nil
-		}
-		return b[:i+1], bytes.Fields(b[i+1:])
-	}
-	head, f := fields(text)
-	_, here := fields(guest)
+	head, f := statFields(text)
+	_, here := statFields(guest)
 	const size, pages = 23 - 3, 24 - 3
-	if len(f) < 50 || len(here) < 50 || !bytes.HasSuffix(text, []byte("\n")) {
+	if f == nil || here == nil {
 		return text
 	}
 	n, err := strconv.ParseUint(string(here[size]), 10, 64)
@@ -126,7 +158,7 @@ func amendStat(text, guest []byte, extra uint64) []byte {
 		return text
 	}
 	f[size], f[pages] = strconv.AppendUint(nil, less(n, extra), 10), here[pages]
-	return append(append(append(bytes.Clone(head), ' '), bytes.Join(f, []byte(" "))...), '\n')
+	return joinStat(head, f)
 }
 
 func amendStatm(text, guest []byte, extra uint64) []byte {

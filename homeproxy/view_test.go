@@ -7,7 +7,7 @@ import (
 
 func TestViewOf(t *testing.T) {
 	for path, want := range map[string]View{
-		"/proc/77/status": ViewStatus, "/proc/77/stat": ViewStat, "/proc/77/statm": ViewStatm, "/proc/77/task/79/status": ViewStatus,
+		"/proc/77/status": ViewStatus, "/proc/77/stat": ViewStat, "/proc/77/statm": ViewStatm, "/proc/77/task/79/status": ViewStatus, "/proc/77/task/79/stat": ViewThread,
 		"/proc/78/status": NoView, "/proc/77/maps": NoView, "/tmp/proc/77/status": NoView, "/proc/77/task/79": NoView, "/proc/777/stat": NoView, "": NoView,
 	} {
 		if got := ViewOf(path, 77); got != want {
@@ -34,6 +34,11 @@ func TestAmend(t *testing.T) {
 	}
 	if got := string(ViewStat.Amend([]byte(stat("77", "8000", "3")), []byte(stat("9", "7000", "5")), 500, 0)); got != stat("77", "6500", "5") {
 		t.Errorf("stat: %q", got)
+	}
+	timed := strings.Fields(stat("77", "8000", "3"))
+	timed[14], timed[15] = "8", "10" // the name has two fields
+	if got := string(AddTime([]byte(stat("77", "8000", "3")), func(tid int) (uint64, uint64) { return 7, uint64(tid - 68) })); got != strings.Join(timed, " ")+"\n" {
+		t.Errorf("stat with more time: %q, want %q", got, strings.Join(timed, " "))
 	}
 	for _, cut := range []string{"", "e: 1 kB\n", "12 (x", "1 2 3\n", "VmRSS:\t 3 kB\n"} {
 		for _, v := range []View{ViewStatus, ViewStat, ViewStatm, NoView} {
