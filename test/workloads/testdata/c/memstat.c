@@ -28,6 +28,19 @@ static long field(const char *file, const char *key) /* kB of a line of status, 
 	return s ? atol(s + strlen(key) + 1) : -1;
 }
 
+/* While it is copied for a move, and runs on, a page that is shared with mosix counts as its own: that passes. */
+static void comes_to(const char *what, const char *file, const char *key, long want)
+{
+	long have = 0;
+	for (int i = 0; i < 20; i++) {
+		have = field(file, key);
+		if (have > want - 1024 && have < want + 1024)
+			return;
+		nap(200000);
+	}
+	bad("round %ld: %s is %ld kB, not about %ld", work_rounds, what, have, want);
+}
+
 static void within(const char *what, long have, long want, long slack)
 {
 	if (have < want - slack || have > want + slack)
@@ -46,11 +59,11 @@ int main(int argc, char **argv)
 		CHECK(p != MAP_FAILED);
 		memset(p, 1, (size_t)MIB << 19);
 		nap(10000);
-		within("VmSize", field("/proc/self/status", "VmSize:"), size + (MIB << 10), 1024);
+		comes_to("VmSize", "/proc/self/status", "VmSize:", size + (MIB << 10));
 		within("VmRSS", field("/proc/self/status", "VmRSS:"), rss + (MIB << 9), 4096);
-		within("statm size", field("/proc/self/statm", "0"), size + (MIB << 10), 1024);
+		comes_to("statm size", "/proc/self/statm", "0", size + (MIB << 10));
 		within("statm resident", field("/proc/self/statm", "1"), rss + (MIB << 9), 4096);
-		within("stat vsize", field("/proc/self/stat", "size"), size + (MIB << 10), 1024);
+		comes_to("stat vsize", "/proc/self/stat", "size", size + (MIB << 10));
 		within("stat rss", field("/proc/self/stat", "rss"), rss + (MIB << 9), 4096);
 		long pages = 0;
 		char line[128] = {0};
@@ -59,7 +72,7 @@ int main(int argc, char **argv)
 		CHECK(field("/proc/self/status", "VmPeak:") >= size + (MIB << 10));
 		CHECK(munmap(p, (size_t)MIB << 20) == 0);
 		nap(10000);
-		within("VmSize afterwards", field("/proc/self/status", "VmSize:"), size, 1024);
+		comes_to("VmSize afterwards", "/proc/self/status", "VmSize:", size);
 		report("round", 1);
 	}
 	return work_end();
