@@ -70,6 +70,8 @@ func (t *tenant) Born(b guest.Newborn) error {
 	if err != nil {
 		return err
 	}
+	// Until it has attached it lives no longer than home waits for it.
+	g.SetDeadline(uint64(kern.Now(kern.ClockBoottime) + int64(t.n.env.MoveLease)))
 	c.take(g)
 	g.Begin()
 	return nil

@@ -158,7 +158,9 @@ func (g *Guest) deliver(c *call, b *bearing) {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	delete(g.bearing, c.tid)
+	if g.bearing[c.tid] == b { // not the next, which may be under way
+		delete(g.bearing, c.tid)
+	}
 	g.births--
 	for _, s := range g.signals { // those that came meanwhile
 		g.kick(s, s.process)
@@ -213,18 +215,19 @@ func (g *Guest) bear(c *call, b *bearing) error {
 // split lets the held thread t make the new one, which it then is to have made all along.
 func (g *Guest) split(c *call, p *tracer.Process, t *tracer.Thread, b *bearing) error {
 	pid := b.pid
-	// The filter does not look at a thread that its agent holds; it looks again before the thread goes on.
-	if err := kern.SetOptions(t.TID, p.Options|kern.OptSuspendFilter); err != nil {
-		return err
-	}
+	// The filter stays: other threads of the guest can change the code that makes the call. Exactly this call is let through.
 	w := c.wish
+	args := [5]uint64{w.GuestFlags() &^ abi.CloneVfork, w.Stack, w.ParentTID, w.ChildTID, w.TLS}
+	g.mu.Lock()
+	g.cloning[t.TID] = args
+	g.mu.Unlock()
 	done := g.watched(t.TID)
-	ret, err := t.Call(abi.SysClone, w.GuestFlags()&^abi.CloneVfork, w.Stack, w.ParentTID, w.ChildTID, w.TLS)
+	ret, err := t.Call(abi.SysClone, args[:]...)
 	done()
+	g.mu.Lock()
+	delete(g.cloning, t.TID)
+	g.mu.Unlock()
 	if err != nil {
-		return err
-	}
-	if err := kern.SetOptions(t.TID, p.Options); err != nil {
 		return err
 	}
 	if ret < 0 {
@@ -308,10 +311,12 @@ func (g *Guest) parent(c *call, p, q *tracer.Process, n *tracer.Thread, b *beari
 		}
 		shares = uint32(c.tid)
 	} else {
+		// Its memory is its parent's, who may have written anything into it. Replant executes one instruction at a time, so that
+		// without the filter nothing but our calls is done.
 		if err := kern.SetOptions(n.TID, p.Options|kern.OptSuspendFilter); err != nil {
 			return err
 		}
-		if err := q.Replant(n, g.Region); err != nil {
+		if err := errors.Join(q.Replant(n, g.Region), kern.SetOptions(n.TID, p.Options)); err != nil {
 			return err
 		}
 		o.Region = q.Region

@@ -66,6 +66,7 @@ type Guest struct {
 	signals  []signal                // not queued in the guest yet
 	exits    []*call                 // of threads that have ended here, and must end at home
 	running  bool                    // it was let go: only then can a thread of it be stopped
+	cloning  map[int][5]uint64       // the arguments of the one clone that this agent makes through a host thread
 	inject   map[int]bool            // host threads that execute a call of ours
 	stopping map[int]bool            // host threads that were interrupted: an answer given now comes with the stop
 	bearing  map[id.HomePID]*bearing // by the thread that made the call
@@ -150,7 +151,7 @@ func New(o Options) (*Guest, error) {
 	g := &Guest{Process: o.Process, Epoch: o.Epoch, PID: o.PID, Den: o.Den, entry: o.Entry, Region: o.Region,
 		Clocks: o.Clocks, link: o.Link, log: o.Log, code: o.Code,
 		tids: tids, back: map[int]id.HomePID{}, calls: map[id.HomePID]*call{}, seqs: map[id.HomePID]id.Seq{}, restarts: o.Restarts, until: o.Until,
-		inject: map[int]bool{}, stopping: map[int]bool{}, bearing: map[id.HomePID]*bearing{}, waits: map[id.HomePID]*wait{}, done: make(chan struct{})}
+		inject: map[int]bool{}, stopping: map[int]bool{}, cloning: map[int][5]uint64{}, bearing: map[id.HomePID]*bearing{}, waits: map[id.HomePID]*wait{}, done: make(chan struct{})}
 	if g.restarts == nil {
 		g.restarts = map[id.HomePID]uint32{}
 	}
@@ -275,6 +276,11 @@ func (g *Guest) handle(n kern.Notif) {
 }
 
 func (g *Guest) decide(n kern.Notif) {
+	if want, ok := g.cloning[int(n.PID)]; ok && n.Nr == abi.SysClone && [5]uint64(n.Args[:5]) == want {
+		delete(g.cloning, int(n.PID))
+		g.proceed(n.ID)
+		return
+	}
 	if g.inject[int(n.PID)] && injected(n.Nr) { // a call that this agent makes through the guest
 		g.proceed(n.ID)
 		return

@@ -229,7 +229,8 @@ func (p *Process) Plant(t *Thread, base mem.Addr, slots int) error {
 	return p.plant(t, base, slots, abi.MapFixedNoReplace)
 }
 
-// Replant gives a process that was just born, with the region of its parent in it, one of its own in the same place.
+// Replant gives a process that was just born, with the region of its parent in it, one of its own in the same place. It trusts
+// nothing in the process: every call is one step of the processor, whatever instruction stands there.
 func (p *Process) Replant(t *Thread, old *region.Region) error {
 	// What maps it is in what is replaced, by the same code.
 	p.SetSyscall(old.At(p.Code.At.Single))
@@ -247,7 +248,14 @@ func (p *Process) plant(t *Thread, base mem.Addr, slots int, fixed uint64) error
 	if err != nil {
 		return err
 	}
-	defer func() { _, _ = t.Call(abi.SysClose, fd) }()
+	closed := false
+	shut := func() {
+		if !closed {
+			closed = true
+			_, _ = t.Call(abi.SysClose, fd)
+		}
+	}
+	defer shut()
 	f, err := kern.PidfdGetfd(p.Pidfd, int(fd), stub.Name)
 	if err != nil {
 		return err
@@ -280,6 +288,7 @@ func (p *Process) plant(t *Thread, base mem.Addr, slots int, fixed uint64) error
 		g.Close()
 		return err
 	}
+	shut()
 	p.Region = g
 	return nil
 }
