@@ -265,13 +265,13 @@ func (t *tenant) sayAttach(s *ferry.Stream) (at uint64, err error) {
 }
 
 // signal takes a signal for the guest, once.
-func (t *tenant) signal(tid id.HomePID, si abi.Siginfo, number uint64) {
+func (t *tenant) signal(tid id.HomePID, si abi.Siginfo, directed bool, number uint64) {
 	t.sigs.Lock()
 	defer t.sigs.Unlock()
 	if number <= t.heard {
 		return
 	}
-	t.g.Signal(tid, si)
+	t.g.Signal(tid, si, directed)
 	t.heard = number
 	t.taken.Store(number)
 }
@@ -342,9 +342,10 @@ func (t *tenant) handle(f wire.Frame) error {
 	case wire.Signal:
 		tid := id.HomePID(r.U32())
 		var si abi.Siginfo
-		if rest := r.Rest(); len(rest) == len(si)+8 {
+		if rest := r.Rest(); len(rest) >= len(si)+8 {
 			copy(si[:], rest)
-			t.signal(tid, si, binary.LittleEndian.Uint64(rest[len(si):]))
+			rest = rest[len(si):]
+			t.signal(tid, si, len(rest) > 8 && rest[8] == 1, binary.LittleEndian.Uint64(rest))
 		}
 	case wire.Held:
 		select {

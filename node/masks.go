@@ -1,12 +1,33 @@
 package node
 
 import (
+	"strings"
+
 	"mosix/homeproxy/guest"
 	"mosix/homeproxy/shadow"
+	"mosix/internal/abi"
 	"mosix/internal/id"
 	"mosix/internal/pack"
+	"mosix/internal/procfs"
 	"mosix/internal/wire"
 )
+
+// directed reports whether a signal comes from a POSIX timer that is to signal one thread.
+func (a *away) directed(si *abi.Siginfo) bool {
+	if si.Code() != abi.SITimer {
+		return false
+	}
+	timers, err := procfs.Default.Timers(int(a.r.id.PID))
+	if err != nil {
+		return false // the process has ended
+	}
+	for _, t := range timers {
+		if t.ID == si.TimerID() {
+			return strings.Contains(t.Notify, "/tid.")
+		}
+	}
+	return false
+}
 
 // Masks implements guest.Link.
 func (t *tenant) Masks(masks map[id.HomePID]uint64, back []guest.Returned) bool {

@@ -294,13 +294,13 @@ func (g *Guest) decide(n kern.Notif) {
 	g.noteTaken(tid, n.ID)
 	c := &call{tid: tid, host: int(n.PID), id: n.ID, nr: uint32(n.Nr), started: time.Now()}
 	if n.Nr == abi.SysRestartSyscall {
-		nr := g.restarts[tid]
-		if nr == 0 { // a futex, the one call of the guest's own that a restart block continues
+		nr, until := g.restarts[tid], g.until[tid]
+		if nr == 0 && until == 0 { // a futex, the one call of the guest's own that a restart block continues
 			g.proceed(n.ID)
 			return
 		}
-		c.nr, c.until = nr, g.until[tid]
-		c.restart = c.until == 0
+		c.nr, c.until = nr, until
+		c.restart = until == 0
 	}
 	delete(g.until, tid) // it is made again now, or a handler has ended it
 	row := homeproxy.Lookup(c.nr)
@@ -538,7 +538,7 @@ func (g *Guest) Resume(again []abi.Siginfo) {
 	g.halt(halted) // also takes back what stops it no longer
 	g.link.Unhold()
 	for _, si := range again {
-		g.Signal(id.HomePID(g.Process.PID), si)
+		g.Signal(id.HomePID(g.Process.PID), si, false)
 	}
 }
 
@@ -665,7 +665,7 @@ func (g *Guest) Computing() int {
 func (g *Guest) Restarted(host int) uint64 {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if nr := g.restarts[g.back[host]]; nr != 0 {
+	if nr := g.restarts[g.back[host]]; nr != 0 || g.until[g.back[host]] != 0 {
 		return uint64(nr)
 	}
 	return abi.SysFutex

@@ -96,7 +96,7 @@ func (g *Guest) queue(t *tracer.Thread, sigs []signal) (later []signal) {
 		process := s.process
 		switch {
 		case !process && s.tid == self, process && (self == g.Process.PID || s.info.Code() < 0 && s.info.Code() != abi.SITkill):
-		case process && t.Mask&abi.SigBit(s.info.Signo()) == 0:
+		case process && t.Mask&abi.SigBit(s.info.Signo()) == 0 && !g.leaderTakes(s.info.Signo()):
 			process = false // the kernel could have chosen this thread as well
 		case !process && g.tids[s.tid] == 0:
 			continue // its thread has ended, and with it the signal
@@ -118,6 +118,12 @@ func (g *Guest) queue(t *tracer.Thread, sigs []signal) (later []signal) {
 	return later
 }
 
+// leaderTakes reports whether the leading thread does not block sig: the kernel gives it what is for the process then.
+func (g *Guest) leaderTakes(sig int) bool {
+	host := g.tids[g.Process.PID]
+	return host != 0 && g.signalState(host).blocked&abi.SigBit(sig) == 0
+}
+
 // again takes signals up that could not be queued yet, through the threads that can.
 func (g *Guest) again(sigs []signal) {
 	g.mu.Lock()
@@ -136,11 +142,11 @@ func (g *Guest) again(sigs []signal) {
 	}
 }
 
-// Signal takes a signal that reached the shadow.
-func (g *Guest) Signal(tid id.HomePID, si abi.Siginfo) {
+// Signal takes a signal that reached the shadow. directed says that it was sent to this very thread, which its code does not tell.
+func (g *Guest) Signal(tid id.HomePID, si abi.Siginfo, directed bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	s := signal{tid: tid, info: si, process: si.Code() != abi.SITkill}
+	s := signal{tid: tid, info: si, process: si.Code() != abi.SITkill && !directed}
 	if si.Signo() == abi.SIGCONT { // the shadow goes on: a stop that is sent again now would take this signal away
 		g.halted = false
 	}

@@ -133,9 +133,13 @@ func (s *Siginfo) Signo() int { return int(int32(binary.LittleEndian.Uint32(s[0:
 // Code says where the signal came from: SI_USER 0, SI_KERNEL 0x80, SI_QUEUE -1, SI_TKILL -6, ….
 func (s *Siginfo) Code() int { return int(int32(binary.LittleEndian.Uint32(s[8:]))) }
 
+// TimerID is, with SITimer, the number of the POSIX timer.
+func (s *Siginfo) TimerID() int { return int(int32(binary.LittleEndian.Uint32(s[16:]))) }
+
 // Codes of siginfo.
 const (
 	SIUser  = 0
+	SITimer = -2
 	SITkill = -6
 )
 

@@ -29,3 +29,16 @@ func SocketTimeouts(f *os.File) (receive, send time.Duration, err error) {
 	})
 	return receive, send, err
 }
+
+// SetSocketTimeout sets SO_SNDTIMEO (send) or SO_RCVTIMEO of a socket; 0 is for ever.
+func SetSocketTimeout(f *os.File, send bool, d time.Duration) (err error) {
+	opt := unix.SO_RCVTIMEO
+	if send {
+		opt = unix.SO_SNDTIMEO
+	}
+	tv := unix.NsecToTimeval(int64(d))
+	if cerr := control(f, func(fd int) { err = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, opt, &tv) }); cerr != nil {
+		return cerr
+	}
+	return err
+}

@@ -5,16 +5,20 @@ import (
 	"encoding/binary"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
+	"sync"
+	"time"
 
 	"mosix/internal/abi"
+	"mosix/internal/kern"
 	"mosix/internal/mem"
 )
 
 // Again makes the held thread, whose timed call a stop has ended (Until), make it again for what remains of its time at now.
 // Registers that a call takes are the caller's to lose for every function of C; a timespec cannot be changed where the program
 // has it, and is put behind the end of the vDSO, where nothing is: the kernel reads it when the call begins.
-// With an error, and where a socket has the timeout, it is made again for its whole time.
+// With an error it is made again for its whole time.
 func (t *Thread) Again(now int64) error {
 	if t.Until == 0 || t.Regs.OrigRAX == abi.NoCall {
 		return nil
@@ -37,6 +41,8 @@ func (t *Thread) Again(now int64) error {
 		arg = &r.R10
 	case abi.TimeoutFifth:
 		arg = &r.R8
+	case abi.TimeoutReceive, abi.TimeoutSend:
+		return t.hurry(time.Duration(left), form == abi.TimeoutSend)
 	default:
 		return nil
 	}
@@ -52,6 +58,108 @@ func (t *Thread) Again(now int64) error {
 	}
 	*arg = uint64(at)
 	return nil
+}
+
+// hurry gives the socket in whose call the thread waits a shorter timeout, until the call has begun again: it looks at it once.
+func (t *Thread) hurry(left time.Duration, send bool) error {
+	fd := int(int32(uint32(t.Regs.RDI)))
+	s, err := kern.PidfdGetfd(t.Proc.Pidfd, fd, "socket")
+	if err != nil {
+		return fmt.Errorf("shorten the wait of thread %d: %w", t.TID, err)
+	}
+	receive, sent, err := kern.SocketTimeouts(s)
+	if send {
+		receive = sent
+	}
+	key := socketTimeout{fd, send}
+	if whole, ok := t.Proc.hurried[key]; ok { // another thread waits for it, too
+		receive = whole
+	}
+	if err == nil && receive > 0 {
+		err = kern.SetSocketTimeout(s, send, max(left, time.Microsecond))
+	}
+	if err != nil || receive == 0 {
+		s.Close()
+		return err
+	}
+	if t.Proc.hurried == nil {
+		t.Proc.hurried = map[socketTimeout]time.Duration{}
+	}
+	t.Proc.hurried[key] = receive
+	pid, tid, nr, until := t.Proc.PID, t.TID, t.Regs.OrigRAX, t.Until
+	t.after = func() {
+		defer s.Close()
+		for late := time.Now().Add(200 * time.Millisecond); time.Now().Before(late); time.Sleep(50 * time.Microsecond) {
+			b, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/syscall", pid, tid))
+			n, _, _ := strings.Cut(string(b), " ")
+			if n == fmt.Sprint(nr) {
+				remember(pid, tid, until)
+			}
+			if err != nil || strings.TrimSpace(n) != "running" {
+				break // it waits, or is past it
+			}
+		}
+		_ = kern.SetSocketTimeout(s, send, receive) // it had this value before
+	}
+	return nil
+}
+
+// shortened remembers, by thread, the waits that hurry has shortened: the socket does not show it.
+var shortened = struct {
+	sync.Mutex
+	at map[int]shortWait
+}{at: map[int]shortWait{}}
+
+type shortWait struct {
+	began time.Duration // as ExecStart had it while the thread slept
+	until int64         // by CLOCK_MONOTONIC
+}
+
+func remember(pid, tid int, until int64) {
+	began, ok := ExecStart(fmt.Sprintf("/proc/%d/task/%d/sched", pid, tid))
+	if !ok {
+		return
+	}
+	now := kern.Now(kern.ClockMonotonic)
+	shortened.Lock()
+	defer shortened.Unlock()
+	for t, w := range shortened.at {
+		if w.until < now {
+			delete(shortened.at, t)
+		}
+	}
+	shortened.at[tid] = shortWait{began, until}
+}
+
+// Shortened says when the wait of thread tid on a socket ends, if a stop has shortened it and the thread has slept ever since: from
+// began on, as ExecStart has it.
+func Shortened(tid int, began time.Duration) (until int64, ok bool) {
+	shortened.Lock()
+	defer shortened.Unlock()
+	w, ok := shortened.at[tid]
+	return w.until, ok && began == w.began
+}
+
+// ExecStart is when a thread was last given a processor, or counted for having one, by the clock of that processor; path is that of
+// its sched file. ok is false where the kernel does not tell.
+func ExecStart(path string) (at time.Duration, ok bool) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return 0, false
+	}
+	for line := range strings.Lines(string(b)) {
+		if k, v, found := strings.Cut(line, ":"); found && strings.TrimSpace(k) == "se.exec_start" {
+			ms, err := strconv.ParseFloat(strings.TrimSpace(v), 64)
+			return time.Duration(ms * float64(time.Millisecond)), err == nil
+		}
+	}
+	return 0, false
+}
+
+// socketTimeout names a timeout of a socket.
+type socketTimeout struct {
+	fd   int
+	send bool
 }
 
 // spare is a place of 16 bytes for thread tid, behind the end of the vDSO in its last page.

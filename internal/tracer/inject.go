@@ -385,6 +385,9 @@ func (t *Thread) Release() error {
 	if !t.stopped {
 		return nil
 	}
+	if t.after != nil {
+		defer t.after()
+	}
 	err := t.PutBack()
 	if errors.Is(err, ErrGone) {
 		return err

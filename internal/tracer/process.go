@@ -8,6 +8,7 @@ import (
 	"os"
 	"sort"
 	"strconv"
+	"time"
 
 	"mosix/internal/abi"
 	"mosix/internal/kern"
@@ -28,7 +29,8 @@ type Process struct {
 	NewTask int            // the thread or process that the last injected clone made
 
 	threads   map[int]*Thread
-	syscallAt mem.Addr // a syscall instruction in the process, for calls before Plant
+	hurried   map[socketTimeout]time.Duration // timeouts of sockets that are shorter just now
+	syscallAt mem.Addr                        // a syscall instruction in the process, for calls before Plant
 }
 
 // Thread is a thread that is held.
@@ -41,6 +43,7 @@ type Thread struct {
 	Stash []abi.Siginfo // signals that our stops took out of the kernel's queue; Release gives them back
 	Until int64         // when the wait would be over that a stop has ended, by CLOCK_MONOTONIC of home, ns; 0: no time was set
 
+	after    func() // to be done when the thread runs again
 	stopped  bool
 	injected bool   // the kernel has injectMask for it
 	loose    bool   // calls were injected since it was put back

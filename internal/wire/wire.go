@@ -17,7 +17,7 @@ import (
 // History:
 //
 //	1  2026-11  first
-//	2  2026-11  Masks, Pends; Attached has the signals of signalfds at its end
+//	2  2026-11  Masks, Pends; Attached has the signals of signalfds at its end, Signal whether it is for one thread
 //	3  2026-11  File; areas say of which object they are parts; Grant has home's realtime, Usage and Died what was used away, at their ends
 const (
 	MinVersion = 3

@@ -246,7 +246,7 @@ func captureThread(t *tracer.Thread, restarted func(tid int) uint64) (image.Thre
 		th.Regs.RAX = restartBlock // tells the call that is made again from a new one
 	}
 	if th.Regs.OrigRAX == abi.SysRestartSyscall && int64(th.Regs.RAX) == -abi.ERestartBlock {
-		if th.Regs.OrigRAX = restarted(t.TID); th.Regs.OrigRAX == 0 {
+		if th.Regs.OrigRAX = restarted(t.TID); th.Regs.OrigRAX == 0 && th.Until == 0 {
 			return th, fmt.Errorf("thread %d sleeps in a call that was interrupted before, and which one cannot be told: try again later", t.TID)
 		}
 	}

@@ -36,7 +36,13 @@ func Waiting(p *tracer.Process, tids []int) Waits {
 		if !ok {
 			continue
 		}
-		w.until = kern.Now(kern.ClockMonotonic) + int64(d-sleptFor(p.PID, tid))
+		slept, began := sleptFor(p.PID, tid)
+		w.until = kern.Now(kern.ClockMonotonic) + int64(d-slept)
+		if form := abi.TimeoutOf(w.nr); form == abi.TimeoutReceive || form == abi.TimeoutSend {
+			if until, ok := tracer.Shortened(tid, began); ok {
+				w.until = until
+			}
+		}
 		out[tid] = w
 	}
 	return out
@@ -98,38 +104,23 @@ func timeout(p *tracer.Process, w wait) (d time.Duration, ok bool) {
 	return time.Duration(sec)*time.Second + time.Duration(ns), sec < 1<<32 && ns < 1e9
 }
 
-// sleptFor is how long a thread has slept, as its processor's clock has it; 0 where the kernel does not tell.
-func sleptFor(pid, tid int) (d time.Duration) {
-	began, ok := execStart(fmt.Sprintf("/proc/%d/task/%d/sched", pid, tid))
+// sleptFor is how long a thread has slept, 0 where the kernel does not tell, and from when on by its processor's clock.
+func sleptFor(pid, tid int) (d, began time.Duration) {
+	began, ok := tracer.ExecStart(fmt.Sprintf("/proc/%d/task/%d/sched", pid, tid))
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/stat", pid, tid))
 	if !ok || err != nil {
-		return 0
+		return 0, began
 	}
 	const processor = 39
 	_ = tracer.Run(func() error { // a thread that ends with this
 		_ = kern.Pin(int(statFields(stat)[processor])) // where it cannot be, the clocks of two processors differ by little
 		time.Sleep(time.Microsecond)                   // the kernel notes when a thread begins to run
-		if now, ok := execStart("/proc/thread-self/sched"); ok {
+		if now, ok := tracer.ExecStart("/proc/thread-self/sched"); ok {
 			d = max(now-began, 0)
 		}
 		return nil
 	})
-	return d
-}
-
-// execStart is when a thread was last given a processor, or counted for having one.
-func execStart(path string) (time.Duration, bool) {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return 0, false
-	}
-	for line := range strings.Lines(string(b)) {
-		if k, v, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(k) == "se.exec_start" {
-			ms, err := strconv.ParseFloat(strings.TrimSpace(v), 64)
-			return time.Duration(ms * float64(time.Millisecond)), err == nil
-		}
-	}
-	return 0, false
+	return d, began
 }
 
 // Mend marks the calls of held threads that our stop alone has ended with EINTR as to be made again, unless a handler runs, so

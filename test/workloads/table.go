@@ -50,6 +50,7 @@ func Table() []Workload {
 		c("pending", "blocked signals, read where they pend"),
 		c("timers", "timers"),
 		c("sleep", "sleep"),
+		c("waits", "timed waits that a stop ends"),
 		c("epoll", "epoll with ignored signals arriving"),
 		c("shared", "shared memory of one process"),
 		c("children", "processes and threads that come and go"),
@@ -81,7 +82,7 @@ func Table() []Workload {
 		switch w.Name {
 		case "epoll": // a stop ends epoll_wait and its kin with EINTR, natively too
 			w.Stops = false
-		case "rtsignals", "pending", "tcpclient", "tcpserver": // they wait in sigtimedwait, recv with SO_RCVTIMEO, epoll_wait
+		case "rtsignals", "pending", "waits", "tcpclient", "tcpserver": // they wait in sigtimedwait, recv with SO_RCVTIMEO, epoll_wait
 			w.Stops = false
 		case "objects": // it polls
 			w.Stops = false
