@@ -107,7 +107,7 @@ func (g *Guest) exitThread(c *call, args [6]uint64) {
 // process, at home.
 func (g *Guest) signal(c *call, row *homeproxy.Row, args [6]uint64, tgid, tid id.HomePID, sig int) {
 	_, own := g.tids[tid]
-	if tgid != g.Process.PID || !own || sig == abi.SIGSTOP || abi.DefaultStops(sig) || sig > 0 && sig <= abi.NSig && g.fds&abi.SigBit(sig) != 0 && g.blockedBy(tid, false, sig) {
+	if tgid != g.Process.PID || !own || sig == abi.SIGSTOP || sig == abi.SIGCONT || abi.DefaultStops(sig) || sig > 0 && sig <= abi.NSig && g.fds&abi.SigBit(sig) != 0 && g.blockedBy(tid, false, sig) {
 		g.forward(c, row, args)
 		return
 	}

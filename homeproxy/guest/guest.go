@@ -111,6 +111,8 @@ type call struct {
 	args    [6]uint64 // of mmap
 	filling *filling
 	answer  *int64 // held back: the thread is about to be stopped
+	own     uint64 // the mask that the call brings
+	hasOwn  bool
 	awaits  uint64 // the signals for which rt_sigtimedwait waits
 	sent    uint64 // signals that other threads have sent to this one, and
 	tries   int    // how often it is still looked at for them
@@ -359,6 +361,11 @@ func (g *Guest) gather(c *call) {
 		return
 	case errno != 0:
 		g.send(c.id, -int64(errno))
+		return
+	}
+	if c.ownMask(&req); c.hasOwn && c.lets(g.signalState(c.host)) {
+		g.calls[c.tid] = c
+		g.finish(c, -abi.ERestartNoHnd)
 		return
 	}
 	req.Mask = c.mask

@@ -252,5 +252,8 @@ func (g *Guest) addPending(c *call, res *homeproxy.Result) {
 // wants reports whether a signal waits here for the thread of c, which sits in a forwarded call: for its handler or, in
 // rt_sigtimedwait, for the call itself.
 func (c *call) wants(st signalState) bool {
+	if c.lets(st) {
+		return true
+	}
 	return st.pending&(^st.blocked&^st.ignored|c.awaits) != 0
 }

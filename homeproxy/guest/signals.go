@@ -26,10 +26,11 @@ func (g *Guest) answerStopped(c *call, ret int64) {
 	sigs, back := g.enter()
 	g.mu.Unlock()
 	g.giveBack(back)
+	c.aim(sigs)
 	later := sigs
 	g.atStop(c, ret, func(t *tracer.Thread) error {
 		later = g.queue(t, sigs)
-		return nil
+		return g.suspend(c, t, ret)
 	})
 	g.again(later)
 	g.pokeWaiters(sigs)
@@ -49,12 +50,25 @@ func (g *Guest) atStop(c *call, ret int64, f func(t *tracer.Thread) error) {
 	if err != nil && !errors.Is(err, tracer.ErrGone) {
 		g.log.Error("cannot answer a guest's call with its thread stopped", "process", g.Process, "thread", c.tid, "err", err)
 	}
-	if !answered {
-		g.mu.Lock()
-		g.forget(c)
-		g.mu.Unlock()
+	if answered {
+		return
 	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if err == nil || errors.Is(err, tracer.ErrGone) {
+		g.forget(c)
+		return
+	}
+	c.answer = &ret // somebody else has the thread: it waits for its answer until then
+	time.AfterFunc(answerAgain, func() {
+		if !g.stopped() {
+			g.answerStopped(c, ret)
+		}
+	})
 }
+
+// answerAgain is how long after a thread could not be stopped it is tried again.
+const answerAgain = 100 * time.Millisecond
 
 // held stops a thread, with between called between the asking and the stop, does f and lets it go. Where another thread of
 // this agent holds it at the moment, it is tried again.

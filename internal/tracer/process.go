@@ -41,6 +41,7 @@ type Thread struct {
 	Regs  abi.Regs // as it stopped; Release puts them back
 	Mask  uint64
 	Stash []abi.Siginfo // signals that our stops took out of the kernel's queue; Release gives them back
+	Taken int           // how many of Stash an image has
 	Until int64         // when the wait would be over that a stop has ended, by CLOCK_MONOTONIC of home, ns; 0: no time was set
 
 	after    func() // to be done when the thread runs again

@@ -242,6 +242,7 @@ func captureThread(t *tracer.Thread, restarted func(tid int) uint64) (image.Thre
 	comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/comm", t.Proc.PID, t.TID))
 	th.Comm = strings.TrimSuffix(string(comm), "\n")
 	th.Pending = append([]abi.Siginfo(nil), t.Stash...)
+	t.Taken = len(t.Stash)
 	if th.Until = t.Until; th.Until != 0 {
 		th.Regs.RAX = restartBlock // tells the call that is made again from a new one
 	}

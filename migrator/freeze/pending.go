@@ -48,7 +48,7 @@ func drain(p *tracer.Process, m *image.Process) error {
 		if t == nil {
 			continue
 		}
-		for _, si := range m.Threads[i].Pending[len(t.Stash):] {
+		for _, si := range m.Threads[i].Pending[t.Taken:] {
 			if err := take(t, si.Signo()); err != nil {
 				return err
 			}

@@ -14,7 +14,6 @@ var (
 )
 
 const (
-	whyMask    = "the mask of the call itself is not the one that the signal meets"
 	whyAgain   = "a wait that a move cuts short begins anew, with all of its time"
 	whySignals = "a signal that arrives in the middle of a move is late or lost"
 	whyAddress = "an argument that reaches into memory without access fails as a whole"
@@ -22,29 +21,21 @@ const (
 
 // known lists all faults that are known, by the names of their cases. Whoever mends one strikes its line.
 var known = map[string]fault{
-	"tree/wait4_rusage_of_the_child":                   {modes: moved, why: "home's kernel does not know what a child used away, when it is asked by a parent that is at home", sometimes: true},
-	"signals/sigcont_discards_stop_signals":            {modes: away, why: "what pends with the guest is not discarded by a SIGCONT"},
-	"self/stat_counts_processor_time":                  {modes: moved, why: "processor time that was used away is not in /proc at home again", sometimes: true},
-	"tree/kill_of_a_process_group":                     {modes: away, why: whySignals, sometimes: true},
-	"memory/calls_and_memory_that_they_may_not_touch":  {modes: away, why: whyAddress},
-	"blocked/ppoll_with_a_mask":                        {modes: away, why: whyMask, sometimes: true},
-	"blocked/pselect_with_a_mask":                      {modes: away, why: whyMask, sometimes: true},
-	"signals/sigtimedwait_is_interrupted_by_a_handler": {modes: away, why: whyMask, sometimes: true},
-	"blocked/epoll_wait_its_time":                      {modes: moved, why: whyAgain, sometimes: true},
-	"blocked/futex_wait_its_time":                      {modes: moved, why: whyAgain, sometimes: true},
-	"blocked/accept_with_a_time":                       {modes: moved, why: whyAgain, sometimes: true},
-	"blocked/recv_with_a_time":                         {modes: moved, why: whyAgain, sometimes: true},
-	"blocked/send_to_a_full_socket":                    {modes: moved, why: whyAgain, sometimes: true},
-	"blocked/semtimedop_waits_its_time":                {modes: moved, why: whyAgain, sometimes: true},
-	"blocked/write_to_a_full_pipe":                     {modes: moved, why: "a write that a move cuts short ends with what was written", sometimes: true},
-	"signals/read_is_interrupted_without_sa_restart":   {modes: moved, why: whySignals, sometimes: true},
-	"signals/stopped_and_continued_by_another":         {modes: away, why: whySignals, sometimes: true},
-	"signals/sigqueue_to_a_thread":                     {modes: moved, why: whySignals, sometimes: true},
-	"identity/posix_timer_counts_overruns":             {modes: away, why: "overruns of a timer are not carried", sometimes: true},
-	"self/maps_shows_nothing_foreign":                  {modes: moved, why: "at home again the maps show for a while what held the process", sometimes: true},
-	"signals/fault_of_a_breakpoint":                    {modes: moved, why: "a breakpoint of the program's own is taken for the one that ends an injected call", sometimes: true},
-	"self/status_shows_signals":                        {modes: away, why: "what pends with the guest does not show in /proc at home", sometimes: true},
-	"self/arguments_that_are_written_show":             {modes: away, why: "memory of the arguments that is written away does not show in /proc at home", sometimes: true},
+	"tree/wait4_rusage_of_the_child":                  {modes: moved, why: "home's kernel does not know what a child used away, when it is asked by a parent that is at home", sometimes: true},
+	"signals/sigcont_discards_stop_signals":           {modes: away, why: "what pends with the guest is not discarded by a SIGCONT"},
+	"self/stat_counts_processor_time":                 {modes: moved, why: "processor time that was used away is not in /proc at home again", sometimes: true},
+	"tree/kill_of_a_process_group":                    {modes: away, why: whySignals, sometimes: true},
+	"memory/calls_and_memory_that_they_may_not_touch": {modes: away, why: whyAddress},
+	"blocked/futex_wait_its_time":                     {modes: moved, why: whyAgain, sometimes: true},
+	"blocked/write_to_a_full_pipe":                    {modes: moved, why: "a write that a move cuts short ends with what was written", sometimes: true},
+	"signals/read_is_interrupted_without_sa_restart":  {modes: moved, why: whySignals, sometimes: true},
+	"signals/stopped_and_continued_by_another":        {modes: away, why: whySignals, sometimes: true},
+	"signals/sigqueue_to_a_thread":                    {modes: moved, why: whySignals, sometimes: true},
+	"identity/posix_timer_counts_overruns":            {modes: away, why: "overruns of a timer are not carried", sometimes: true},
+	"self/maps_shows_nothing_foreign":                 {modes: moved, why: "at home again the maps show for a while what held the process", sometimes: true},
+	"signals/fault_of_a_breakpoint":                   {modes: moved, why: "a breakpoint of the program's own is taken for the one that ends an injected call", sometimes: true},
+	"self/status_shows_signals":                       {modes: away, why: "what pends with the guest does not show in /proc at home", sometimes: true},
+	"self/arguments_that_are_written_show":            {modes: away, why: "memory of the arguments that is written away does not show in /proc at home", sometimes: true},
 }
 
 // knownFault is the line of a case in a mode.
