@@ -162,7 +162,11 @@ type socketTimeout struct {
 	send bool
 }
 
-// spare is a place of 16 bytes for thread tid, behind the end of the vDSO in its last page.
+// SpareBytes at the end of the vDSO's last page are for timespecs; nobody else puts anything there.
+const SpareBytes = 256
+
+// spare is a place of 16 bytes for thread tid, at the end of the vDSO's last page. Threads whose numbers are 16 apart share one, which
+// the kernel reads at once.
 func (p *Process) spare(tid int) (mem.Addr, error) {
 	maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", p.PID))
 	if err != nil {
@@ -182,11 +186,10 @@ func (p *Process) spare(tid int) (mem.Addr, error) {
 		}
 		// The section headers are what the linker puts last.
 		end := lo + binary.LittleEndian.Uint64(head[40:]) + uint64(binary.LittleEndian.Uint16(head[58:]))*uint64(binary.LittleEndian.Uint16(head[60:]))
-		end = (end + 15) &^ 15
-		if end <= lo || end+16 > hi {
+		if end <= lo || end+SpareBytes > hi {
 			break
 		}
-		return mem.Addr(end + 16*(uint64(tid)%((hi-end)/16))), nil
+		return mem.Addr(hi - SpareBytes + 16*(uint64(tid)%(SpareBytes/16))), nil
 	}
 	return 0, fmt.Errorf("process %d has no vDSO with room behind it: a wait cannot be shortened", p.PID)
 }

@@ -194,7 +194,6 @@ func (t *Thread) Batch(calls []stub.Call) ([]int64, error) {
 		r := t.Regs
 		r.RIP = uint64(g.At(t.Proc.Code.At.Batch))
 		r.R15, r.R14, r.OrigRAX = uint64(g.Addr(stub.TableOff)), uint64(n), abi.NoCall
-		r.RSP = uint64(g.Addr(stub.ScratchOff + stub.ScratchSize)) // on its alternate stack it could not give that up
 		r.RSP = uint64(g.Addr(stub.ScratchOff)) // the alternate signal stack can be given up only by who is not on it
 		if _, err := t.runTo(r, g.At(t.Proc.Code.At.BatchEnd)); err != nil {
 			return out, err

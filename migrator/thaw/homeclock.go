@@ -46,7 +46,7 @@ func findHook(vdso []byte) (h cpuHook, err error) {
 		return h, errNoHook
 	}
 	h.pad = (len(bytes.TrimRight(vdso, "\x00")) + 31) &^ 15
-	h.room = len(vdso) - h.pad
+	h.room = len(vdso) - h.pad - tracer.SpareBytes
 	if h.room < hookCodeSize+3*hookEntrySize {
 		return h, errNoHook
 	}
