@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -28,6 +29,7 @@ type Probe struct {
 	Since   string // the Linux version that brought it, "6.7"; empty where that says nothing
 	Why     string // what mosix does with it
 	Without string // what happens where it is missing; empty: no process moves from or to that node
+	CPU     string // the flag in /proc/cpuinfo of a processor that it takes; empty: any processor does
 	Config  string // the option that a kernel may have been built without; empty where there is none
 	Bit     uint   // its number among the bits that nodes tell each other; released numbers are never used again
 
@@ -80,10 +82,24 @@ func (p *Probe) verdict(err error) error {
 	}
 }
 
-// expected reports whether a kernel of version v is new enough for p.
+// expected reports whether a kernel of version v is new enough for p, on this processor.
 func (p *Probe) expected(v Version) bool {
 	since, err := ParseVersion(p.Since)
-	return err == nil && v.AtLeast(since)
+	return err == nil && v.AtLeast(since) && (p.CPU == "" || cpuHas(p.CPU))
+}
+
+// cpuHas reports whether the processor has what /proc/cpuinfo calls flag.
+func cpuHas(flag string) bool {
+	b, err := os.ReadFile("/proc/cpuinfo")
+	if err != nil {
+		return true // then it is missed, and somebody looks why
+	}
+	for line := range strings.Lines(string(b)) {
+		if name, flags, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "flags" {
+			return slices.Contains(strings.Fields(flags), flag)
+		}
+	}
+	return true
 }
 
 // Bits is the set of features that are there, by Probe.Bit. Nodes tell it each other.

@@ -61,7 +61,7 @@ var (
 		Why: "a new agent opens the shared page of a shadow that it did not make"}
 	RemapVDSO = &Probe{Name: "vdso-remap", Since: "4.8", Bit: 26, fn: remapVDSO, Config: "CONFIG_CHECKPOINT_RESTORE",
 		Why: "the vDSO lies where the program has found it at home"}
-	FSGSBase = &Probe{Name: "fsgsbase", Since: "5.9", Bit: 27, fn: fsgsBase,
+	FSGSBase = &Probe{Name: "fsgsbase", Since: "5.9", Bit: 27, fn: fsgsBase, CPU: "fsgsbase",
 		Why: "programs that set their segment bases by themselves are moved to nodes where they can", Without: "such programs do not move to or from this node"}
 
 	CPUQuota = &Probe{Name: "cgroup-cpu", Since: "3.2", Bit: 28, fn: cpuQuota, Config: "CONFIG_CFS_BANDWIDTH",
