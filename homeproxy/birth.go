@@ -95,7 +95,7 @@ func (c Clone) sorted() Clone {
 // its own, or one that uses its parent's while that waits. Everything else comes home.
 func (c Clone) Served() bool {
 	switch {
-	case c.Flags&^known != 0:
+	case c.Flags&^known != 0 || c.Flags&cloneSignal > 64:
 		return false
 	case c.Thread:
 		return c.Flags&threadFlags&^cloneSysvsem == threadFlags&^cloneSysvsem && !c.Waiting && c.Flags&cloneParent == 0

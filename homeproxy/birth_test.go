@@ -30,6 +30,7 @@ func TestServedBirths(t *testing.T) {
 		{"a PID namespace", 56, 0x20000000 | sigchld, false},
 		{"a thread in a new mount namespace", 56, pthread | 0x20000, false},
 		{"with a descriptor for it", 56, 0x1000 | sigchld, false},
+		{"no such signal at its end", 56, 65, false},
 		{"traced", 56, 0x2000 | sigchld, false},
 		{"signal handlers shared between processes", 56, cloneVM | cloneVfork | cloneSighand | sigchld, false},
 	} {
