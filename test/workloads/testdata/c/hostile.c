@@ -226,12 +226,12 @@ static void doors(void)
 		want_away();
 		if (sigsetjmp(back, 1) == 0) {
 			__asm__ volatile("int $0x80" : "=a"(r) : "a"(5), "b"(low), "c"(0), "d"(0) : "memory", "r8", "r9", "r10", "r11");
-			attempt();
 			if (r >= 0) {
 				is_home((int)r, "int 0x80 open");
 				close((int)r);
 			}
 		}
+		attempt(); /* also where it faults, in a kernel without the door */
 	}
 	long (*own)(void) = own_page(0);
 	want_away();
@@ -242,10 +242,10 @@ static void doors(void)
 	want_away();
 	if (sigsetjmp(back, 1) == 0) {
 		long t = ((long (*)(long *))0xffffffffff600400)(NULL), now = time(NULL);
-		attempt();
 		if (t - now > 1 || now - t > 1)
 			leak("the vsyscall page tells another time than home: %ld, %ld", t, now);
 	}
+	attempt();
 }
 
 static void own(void)
