@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -121,7 +122,7 @@ func TestNumbers(t *testing.T) {
 	if got, err := numbers("4, 6"); err != nil || !slices.Equal(got, []int{4, 6}) {
 		t.Error(got, err)
 	}
-	for _, bad := range []string{"0", "10", "x"} {
+	for _, bad := range []string{"0", strconv.Itoa(len(checks()) + 1), "x"} {
 		if got, err := numbers(bad); err == nil {
 			t.Errorf("%q gave %v", bad, got)
 		}
