@@ -18,7 +18,7 @@ func demo(b *bench) (string, error) {
 	if _, _, err := b.command(nil, "make", "build"); err != nil {
 		return "", err
 	}
-	out, took, err := b.command(nil, "make", "demo")
+	out, took, err := b.command(nil, "make", "demo", "ARGS=")
 	if err != nil {
 		return "", err
 	}
