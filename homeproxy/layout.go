@@ -129,6 +129,9 @@ func (b *builder) argument(row *Row, as *[6]Arg, i int, a Arg) bool {
 			_, ok := b.span(i, 0, nil)
 			return ok
 		}
+		if a.Kind == Sigset && b.args[a.Len] != 8 { // the size is looked at first
+			return b.fail(einval)
+		}
 		return b.fail(efault)
 	}
 	switch a.Kind {
