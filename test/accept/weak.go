@@ -15,7 +15,7 @@ import (
 // weakening changes one source file of the filter, so that openat is let through to the host: each pair is replaced once.
 var weakening = [][2]string{
 	{"if c == Guest {\n\t\t\treturn allow", "if c == Guest || r.Nr == 257 {\n\t\t\treturn allow"},
-	{"return r.Class == Guest\n", "return r.Class == Guest || r.Nr == 257\n"},
+	{"if rows[i].canBe(Guest) && ", "if (rows[i].canBe(Guest) || rows[i].Nr == 257) && "},
 }
 
 // weakAgent builds an agent whose filter lets one call too many through. The sources stay as they are.
