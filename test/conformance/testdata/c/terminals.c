@@ -16,6 +16,17 @@ static void make_pty(void)
 }
 static void end_pty(void) { close(slave), close(master); }
 
+/* arrived waits until n bytes are there to be read: the kernel carries them over at its leisure. */
+static void arrived(int fd, int due)
+{
+	int n = -1;
+	for (int i = 0; i < 2000 && n != due; i++) {
+		OK(ioctl(fd, FIONREAD, &n));
+		nap(n != due);
+	}
+	EQ(n, due);
+}
+
 CASE(terminal_edits_lines)
 {
 	char b[32] = "";
@@ -40,24 +51,15 @@ CASE(terminal_echoes_and_translates)
 	EQ(read(slave, b, 32), 3);
 	SAME(b, "hi\n");
 	memset(b, 0, sizeof b);
+	arrived(master, 4);
 	EQ(read(master, b, 32), 4);
 	SAME(b, "hi\r\n");
 	EQ(write(slave, "out\n", 4), 4);
 	memset(b, 0, sizeof b);
+	arrived(master, 5);
 	EQ(read(master, b, 32), 5);
 	SAME(b, "out\r\n");
 	end_pty();
-}
-
-/* arrived waits until n bytes are there to be read: the kernel carries them over at its leisure. */
-static void arrived(int due)
-{
-	int n = -1;
-	for (int i = 0; i < 2000 && n != due; i++) {
-		OK(ioctl(slave, FIONREAD, &n));
-		nap(n != due);
-	}
-	EQ(n, due);
 }
 
 CASE(terminal_made_raw)
@@ -75,7 +77,7 @@ CASE(terminal_made_raw)
 	OK(tcgetattr(master, &u));
 	EQ(u.c_lflag & (ICANON | ECHO | ISIG), 0);
 	EQ(write(master, "\x03\x04", 2), 2);
-	arrived(2);
+	arrived(slave, 2);
 	EQ(read(slave, b, 8), 2);
 	EQ(b[0] * 10 + b[1], 34);
 	t.c_cc[VMIN] = 0;
@@ -85,7 +87,7 @@ CASE(terminal_made_raw)
 	EQ(read(slave, b, 8), 0);
 	took(__LINE__, began, 95);
 	EQ(write(master, "lost", 4), 4);
-	arrived(4);
+	arrived(slave, 4);
 	OK(tcflush(slave, TCIFLUSH));
 	OK(ioctl(slave, FIONREAD, &n));
 	EQ(n, 0);
