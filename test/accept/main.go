@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -47,6 +48,7 @@ func checks() []check {
 		{9, "explain says why not, and disturbs nobody", explain},
 		{10, "every case of conformance, at home, away and on the move", conform},
 		{11, "broken rows of the system-call table are noticed", mutations},
+		{12, "real software prints the same while all of it is moved about", realSoftware},
 	}
 }
 
@@ -54,7 +56,7 @@ func checks() []check {
 type bench struct {
 	ctx      context.Context
 	full     bool           // the sizes and the limits of the acceptance; otherwise small, and without limits of time
-	match    *regexp.Regexp // of the crashes, only those whose name it finds; nil: all
+	match    *regexp.Regexp // of the crashes and of the software, only those whose name it finds; nil: all
 	programs *workloads.Programs
 	progress func(format string, args ...any)
 }
@@ -97,7 +99,9 @@ func (b *bench) command(env []string, name string, args ...string) (string, time
 	err = c.Run()
 	took := time.Since(began)
 	if err != nil {
-		err = fmt.Errorf("%s %s: %w; it ends:\n%s", name, strings.Join(args, " "), err, tail(out.String(), 25))
+		kept := filepath.Join(os.TempDir(), fmt.Sprintf("mosix-accept-%s-%d.log", filepath.Base(name), os.Getpid()))
+		err = errors.Join(fmt.Errorf("%s %s: %w; all of it is in %s, it ends:\n%s", name, strings.Join(args, " "), err, kept, tail(out.String(), 25)),
+			os.WriteFile(kept, out.Bytes(), 0o600))
 	}
 	return out.String(), took, err
 }
@@ -110,7 +114,7 @@ func tail(s string, lines int) string {
 func main() {
 	only := flag.String("only", "", "numbers of the lines to run, such as 4,6")
 	quick := flag.Bool("quick", false, "small sizes, no limits of time")
-	match := flag.String("crash", "", "of the crashes of line 5, only those whose name, such as \"out, source-after-park: the link is cut\", this regular expression finds")
+	match := flag.String("match", "", "of the crashes of line 5 and the software of line 12, only what this regular expression finds, such as \"out, source-after-park: the link is cut\"")
 	flag.Parse()
 	if err := run(*only, *quick, *match); err != nil {
 		fmt.Fprintln(os.Stderr, "accept:", err)
@@ -126,9 +130,9 @@ func run(only string, quick bool, match string) error {
 	if err != nil {
 		return err
 	}
-	crash, err := regexp.Compile(match)
+	some, err := regexp.Compile(match)
 	if err != nil {
-		return fmt.Errorf("-crash: %w", err)
+		return fmt.Errorf("-match: %w", err)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -138,7 +142,7 @@ func run(only string, quick bool, match string) error {
 	}
 	defer os.RemoveAll(dir)
 	defer cluster.RemovePrograms()
-	b := &bench{ctx: ctx, full: !quick, match: crash, programs: workloads.NewPrograms(dir), progress: func(format string, args ...any) {
+	b := &bench{ctx: ctx, full: !quick, match: some, programs: workloads.NewPrograms(dir), progress: func(format string, args ...any) {
 		fmt.Printf("    "+format+"\n", args...)
 	}}
 

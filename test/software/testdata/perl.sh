@@ -1,0 +1,4 @@
+# what: perl: text, sorting, pipes and children
+# needs: perl
+# packages: perl
+exec perl "$SOFTWARE/work.pl"
