@@ -248,8 +248,9 @@ CASE(clock_nanosleep_until)
 	for (int i = 0; i < 2; i++) {
 		clockid_t c = i ? CLOCK_REALTIME : CLOCK_MONOTONIC;
 		struct timespec t;
+		int64_t began = MONO; /* before the other clock: between the two it may be kept from the processor */
 		OK(clock_gettime(c, &t));
-		int64_t began = MONO, until = (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000 + wait_ms();
+		int64_t until = (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000 + wait_ms();
 		t = (struct timespec){until / 1000, until % 1000 * 1000000};
 		EQ(clock_nanosleep(c, TIMER_ABSTIME, &t, NULL), 0);
 		took(__LINE__, began, wait_ms());

@@ -506,6 +506,8 @@ int main(int argc, char **argv)
 		for (const struct one_case *c = __start_cases; c < __stop_cases; c++)
 			if (strcmp(c->name, argv[2]) == 0) {
 				case_name = c->name;
+				for (int s = 1; s <= 64; s++) /* who starts us may ignore some, as nohup does */
+					signal(s, SIG_DFL);
 				run_case(c, atof(argv[3]), argc > 4);
 				return 0;
 			}
