@@ -129,14 +129,32 @@ func (a *away) arrived() {
 	}
 	atomic.StoreUint64(&h.LeaseEnd, uint64(kern.Now(kern.ClockBoottime)+int64(a.n.env.Lease+migrator.Margin)))
 	atomic.StoreUint32(&h.State, stub.StateAway)
-	a.memory.Store(memoryGoing)
-	err := a.sh.Release(&a.family.Members[0], thaw.Kept, func() { a.memory.Store(memoryGone) })
+	if !a.family.Members[0].Stopped {
+		a.giveBack(a.sh)
+	}
+}
+
+// giveBack gives the memory of the shadow back to the kernel, unless that was done: a shadow that is stopped does nothing before
+// it is continued.
+func (a *away) giveBack(sh *shadow.Shadow) {
+	if !a.memory.CompareAndSwap(memoryHeld, memoryGoing) {
+		return
+	}
+	err := sh.Release(&a.family.Members[0], thaw.Kept, func() { a.memory.Store(memoryGone) })
 	if err != nil {
-		a.memory.Store(memoryHeld)
+		a.memory.CompareAndSwap(memoryGoing, memoryHeld)
 	}
 	if err != nil && !errors.Is(err, shadow.ErrBusy) {
 		a.n.log.Warn("memory of a shadow stays in use", "process", a.r.id, "err", err)
 	}
+}
+
+// continued is told when the shadow goes on.
+func (a *away) continued() {
+	a.mu.Lock()
+	sh := a.sh
+	a.mu.Unlock()
+	a.giveBack(sh)
 }
 
 // What has become of the memory of a shadow.
@@ -144,15 +162,13 @@ const (
 	memoryHeld  = 0 // all of it is here still
 	memoryGoing = 1
 	memoryGone  = 2
+	memoryKept  = 3 // and stays: the process is on its way home
 )
 
 // clear says which areas of the shadow must be emptied before a guest's memory is put in: those that were not given back. From
 // then on the guest alone has the process.
 func (a *away) clear() []mem.Range {
-	for range 500 {
-		if a.memory.Load() != memoryGoing {
-			break
-		}
+	for try := 0; !a.memory.CompareAndSwap(memoryHeld, memoryKept) && a.memory.Load() == memoryGoing && try < 500; try++ {
 		time.Sleep(10 * time.Millisecond)
 	}
 	if a.memory.Load() == memoryGone {
@@ -335,6 +351,9 @@ func (o toHost) Stopped(yes bool) {
 	w := &pack.Writer{}
 	w.Bool(yes)
 	o.send(wire.Stop, w)
+	if !yes && atomic.LoadUint32(&o.a.region.Header().State) == stub.StateAway {
+		go o.a.continued() // the shadow's lock is held here
+	}
 }
 
 // Ahead implements shadow.Output.

@@ -116,16 +116,11 @@ func (n *Node) carry(ctx context.Context, p id.Process, o order) (res api.Migrat
 	}
 	n.setMoving(r, true)
 	defer n.setMoving(r, false)
-	awaitRunning(int(p.PID))
-	f, err := eligible.Gather(procfs.Default, int(p.PID), eligible.Options{Thorough: true})
+	f, rs, err := n.judge(ctx, int(p.PID), o)
 	if err != nil {
 		res.Error = err.Error()
 		n.tidy(r)
 		return res
-	}
-	rs := eligible.Judge(f, o.asker, n.targetOf(ctx, o.to))
-	if f.Stat.State == 'T' || f.Stat.State == 't' {
-		rs = append(rs, image.Refusal{What: "stopped", Why: "The process is stopped; continue it first (kill -CONT, or fg).", Evidence: "state " + string(rune(f.Stat.State))})
 	}
 	if len(rs) > 0 {
 		return refuse(rs...)
@@ -160,11 +155,17 @@ func (n *Node) carry(ctx context.Context, p id.Process, o order) (res api.Migrat
 	return res
 }
 
-// awaitRunning gives a process that is stopped just now a moment to be continued: many are for an instant.
-func awaitRunning(pid int) {
-	for range 30 {
-		if st, err := procfs.Default.Stat(pid); err != nil || st.State != 'T' && st.State != 't' {
-			return
+// judge looks at a process that is at home, and at what speaks against its move. What many processes are for an instant, in the
+// middle of starting a program, is given time to pass.
+func (n *Node) judge(ctx context.Context, pid int, o order) (f eligible.Facts, rs image.Refusals, err error) {
+	target := n.targetOf(ctx, o.to)
+	for try := 0; ; try++ {
+		if f, err = eligible.Gather(procfs.Default, pid, eligible.Options{Thorough: true}); err != nil {
+			return f, nil, err
+		}
+		rs = eligible.Judge(f, o.asker, target)
+		if len(rs) != 1 || rs[0].What != eligible.SharedSpace || try == 30 || ctx.Err() != nil {
+			return f, rs, nil
 		}
 		time.Sleep(10 * time.Millisecond)
 	}

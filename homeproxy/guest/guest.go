@@ -163,6 +163,7 @@ func New(o Options) (*Guest, error) {
 	for h, n := range tids {
 		g.back[n] = h
 	}
+	g.halted = o.Image != nil && o.Image.Stopped
 	g.openAccount(o.Image)
 	g.Den.enter(g)
 	return g, nil

@@ -79,7 +79,10 @@ func (s *Shadow) cut(sl *slot, t *tracer.Thread, seq id.Seq) bool {
 	}
 	g := s.Region
 	taken, call, end := g.At(g.Code.At.Taken), g.At(g.Code.At.CallSys), g.At(g.Code.At.CallEnd)
-	if atomic.LoadUint32(&sl.State) == stub.SlotIdle { // it has not seen the request
+	rip, rax, inCall := mem.Addr(t.Regs.RIP), int64(t.Regs.RAX), t.Regs.OrigRAX != abi.NoCall
+	idle := atomic.LoadUint32(&sl.State) == stub.SlotIdle // the request was not seen, and is not before we let the thread go
+	ours := rip >= g.At(g.Code.At.Loop) && rip < g.At(g.Code.At.Recorder)-8
+	if idle && !ours {
 		return false
 	}
 	if len(sl.job.pre) > 0 || atomic.LoadUint32(&sl.Done) == atomic.LoadUint32(&sl.Req) {
@@ -88,16 +91,15 @@ func (s *Shadow) cut(sl *slot, t *tracer.Thread, seq id.Seq) bool {
 	if sl.job.birth != nil { // it does not wait, and half of it may be done
 		return false
 	}
-	rip, rax, inCall := mem.Addr(t.Regs.RIP), int64(t.Regs.RAX), t.Regs.OrigRAX != abi.NoCall
 	switch {
-	case rip >= taken && rip <= call: // not begun
+	case idle, rip >= taken && rip <= call: // not begun
 		sl.Ret = -abi.ERestartNoInt
 	case rip <= end+markSize && rip >= end && inCall && rax == -int64(kern.EINTR):
 		sl.Ret = rax
 		atomic.StoreUint32(&sl.OutLen, cancelled)
 	case rip <= end+markSize && rip >= end: // the result is still in its register
 		sl.Ret = rax
-	case rip > end && rip < g.At(g.Code.At.Recorder)-8: // about to publish
+	case rip > end && ours: // about to publish
 	default:
 		return false
 	}

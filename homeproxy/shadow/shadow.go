@@ -568,8 +568,8 @@ func (s *Shadow) isStopped(buf []byte) bool {
 	return false
 }
 
-// ErrBusy says that a thread of the shadow is in a call.
-var ErrBusy = errors.New("the shadow is in a call")
+// ErrBusy says that a thread of the shadow is in a call, or the shadow is stopped.
+var ErrBusy = errors.New("the shadow is in a call or stopped")
 
 // Release gives the shadow's memory back to the kernel: what the guest has now. Areas that are kept stay, and so do the pages
 // with arguments and environment, which ps shows. Other areas can no longer be read, so that a debugger does not see zeros.
@@ -579,6 +579,9 @@ func (s *Shadow) Release(m *image.Process, kept func(image.Area) bool, done func
 	defer s.mu.Unlock()
 	if s.closed {
 		return nil
+	}
+	if s.isStopped(make([]byte, 512)) {
+		return ErrBusy
 	}
 	var calls []stub.Call
 	keep := []mem.Range{{Start: mem.Addr(m.Layout.ArgStart).Page(), End: mem.Addr(m.Layout.EnvEnd).PageUp()}}

@@ -18,7 +18,8 @@ import (
 //	2  2026-11  what was used away; clocks
 //	3  2026-11  Thread.Until
 //	4  2026-11  areas say of which object they are parts, and what the process has advised for them
-const CodecVersion = 4
+//	5  2026-11  Process.Stopped
+const CodecVersion = 5
 
 // Encode gives the family's binary form.
 func (f *Family) Encode() []byte {
@@ -138,6 +139,7 @@ func (p *Process) encode(w *pack.Writer) {
 		w.U64(uint64(c))
 	}
 	encodeInfos(w, p.Pending)
+	w.Bool(p.Stopped)
 	w.U32(uint32(len(p.Threads)))
 	for i := range p.Threads {
 		p.Threads[i].encode(w)
@@ -170,6 +172,7 @@ func decodeProcess(r *pack.Reader) (p Process) {
 		p.Clocks[i] = int64(r.U64())
 	}
 	p.Pending = decodeInfos(r)
+	p.Stopped = r.Bool()
 	n := r.Count(27 * 8)
 	for i := 0; i < n && r.Err() == nil; i++ {
 		p.Threads = append(p.Threads, decodeThread(r))

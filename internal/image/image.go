@@ -34,6 +34,7 @@ type Process struct {
 	Pending    []abi.Siginfo // signals for the process as a whole, to be queued again
 	RealOffset int64         // home's realtime clock minus its monotonic one, ns
 	Away       Usage         // by all threads on all hosts up to now, also by those that have ended
+	Stopped    bool          // by a signal: it computes nothing until it is continued
 	Clocks     [3]int64      // monotonic, boot and realtime, ns, when it was stopped: none is ever less again
 }
 

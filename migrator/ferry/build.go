@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"mosix/homeproxy"
+	"mosix/internal/abi"
 	"mosix/internal/id"
 	"mosix/internal/image"
 	"mosix/internal/kern"
@@ -273,6 +274,11 @@ func (t *target) decide(run func(*Arrived)) error {
 		t.env.awaitClocks(t.family, t.env.readings(t.g.Plan.Clocks))
 	}
 	run(a)
+	if a.Image.Stopped {
+		if err := kern.Kill(a.PID, abi.SIGSTOP); err != nil {
+			return err
+		}
+	}
 	if err := t.g.Run(); err != nil {
 		return err
 	}

@@ -435,6 +435,10 @@ func (m *source) finish(p *tracer.Process, src *pages.Source) error {
 	}
 	sleeping, waits := freeze.Sleeping(p.PID, tids), freeze.Waiting(p, tids)
 	m.env.Log.Debug("in restart_syscall", "process", m.offer.Process, "threads", sleeping)
+	st, err := procfs.Default.Stat(p.PID)
+	if err != nil {
+		return fmt.Errorf("%w (%v)", tracer.ErrGone, err)
+	}
 	m.took.mark("")
 	if err := p.SeizeAll(); err != nil {
 		return err
@@ -463,6 +467,7 @@ func (m *source) finish(p *tracer.Process, src *pages.Source) error {
 	}
 	img.RealOffset = m.clk.Real
 	img.Clocks = m.env.readings(thaw.Clocks{Real: m.env.Realtime() - kern.Now(kern.ClockMonotonic)})
+	img.Stopped = st.State == 'T' // should it have changed meanwhile, the shadow tells its guest so when they meet
 	m.hooks.Used(&img)
 	m.view.advise(img.Areas, p.PID, p.Region.Range(), true, true)
 	m.took.mark("capture")

@@ -48,6 +48,7 @@ func TestJobs(t *testing.T)    { small(t, jobs) }
 func TestCrashes(t *testing.T) { small(t, crashes) }
 func TestWorlds(t *testing.T)  { small(t, worlds) }
 func TestSpread(t *testing.T)  { small(t, spread) }
+func TestSoak(t *testing.T)    { small(t, soak) }
 func TestExplain(t *testing.T) { small(t, explain) }
 
 // TestRecorded needs no lab.

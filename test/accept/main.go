@@ -49,6 +49,8 @@ func checks() []check {
 		{10, "every case of conformance, at home, away and on the move", conform},
 		{11, "broken rows of the system-call table are noticed", mutations},
 		{12, "real software prints the same while all of it is moved about", realSoftware},
+		{13, "clients of an X server draw on while they move", x11},
+		{14, "a soak: nothing differs, nothing is left behind", soak},
 	}
 }
 
