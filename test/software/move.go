@@ -126,7 +126,7 @@ func processes(c *cluster.Cluster, node id.Node) ([]process, error) {
 				p.node, _ = strconv.Atoi(f[len(f)-1])
 			}
 		}
-		if user && p.node > 1 {
+		if user && p.node > 1 && p.name != "mosixctl" { // that is who asks for the moves
 			list = append(list, p)
 		}
 	}

@@ -2,4 +2,5 @@
 # needs: java javac
 # packages: openjdk-17-jdk-headless
 # seconds: 600
-cp "$SOFTWARE/Work.java" . && javac Work.java && java -Xmx256m Work
+# its statistics in a file that it shares for writing would keep it at home
+cp "$SOFTWARE/Work.java" . && javac -J-XX:+PerfDisableSharedMem Work.java && java -XX:+PerfDisableSharedMem -Xmx256m Work

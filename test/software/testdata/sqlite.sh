@@ -10,7 +10,7 @@ exec 2>&1
 	done
 	echo "select b, count(*) n from t group by b order by n desc, b limit 5; pragma integrity_check;"
 	echo "update t set b=b||'x' where a%3=0; delete from t where a%7=1; vacuum; select count(*), sum(a), sum(length(b)) from t; pragma integrity_check;"
-} | sqlite3 db &
+} | sqlite3 db > written &
 w=$!
 sleep 0.5
 for i in 1 2 3 4 5 6; do
@@ -19,4 +19,5 @@ for i in 1 2 3 4 5 6; do
 done
 wait $w
 echo "writer $?"
+cat written
 sqlite3 db .dump | sha256sum

@@ -15,6 +15,8 @@ $t split-window -t one -h 'bash --norc --noprofile'
 $t send-keys -t one.1 "PS1='> '" Enter clear Enter "seq 1 40 | tail -n 3; echo half \$((COLUMNS))" Enter
 await one.1 '^half'
 $t resize-pane -t one.1 -x 20
+for i in $(seq 100); do case $($t list-panes -t one -F "#{pane_width}") in *20*) break ;; esac; sleep 0.1; done
+sleep 2 # until the shell there has heard of it
 $t send-keys -t one.1 "echo now \$(stty size)" Enter
 await one.1 '^now'
 $t send-keys -t one.0 "cat" Enter "what is typed comes back" Enter C-d
