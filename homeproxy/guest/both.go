@@ -77,7 +77,7 @@ func (g *Guest) homeFirst(c *call, args [6]uint64) {
 	req, errno, class := hc.Gather(g)
 	switch {
 	case errno != 0:
-		g.send(c.id, -int64(errno))
+		g.reply(c, -int64(errno))
 	case class != homeproxy.Both:
 		g.comeHome(c, hc.Row.Name)
 	default:
@@ -97,6 +97,7 @@ func (g *Guest) exitThread(c *call, args [6]uint64) {
 	g.link.Call(c.tid, c.seq, c.req, false)
 	delete(g.tids, c.tid)
 	delete(g.back, c.host)
+	delete(g.cut, c.host)
 	delete(g.seqs, c.tid)
 	g.Den.dropTask(c.host, g)
 	g.Den.tearOut(c.tid)
@@ -203,7 +204,7 @@ func (g *Guest) clock(c *call, args [6]uint64) {
 			}
 		}
 	}
-	g.send(c.id, ret)
+	g.reply(c, ret)
 }
 
 // taiOffset is TAI minus UTC as this kernel has it, in seconds.

@@ -68,6 +68,7 @@ type Guest struct {
 	running  bool                    // it was let go: only then can a thread of it be stopped
 	cloning  map[int][5]uint64       // the arguments of the one clone that this agent makes through a host thread
 	inject   map[int]bool            // host threads that execute a call of ours
+	cut      map[int]bool            // threads whose last call was answered so that a handler may end it with EINTR
 	stopping map[int]bool            // host threads that were interrupted: an answer given now comes with the stop
 	bearing  map[id.HomePID]*bearing // by the thread that made the call
 	waits    map[id.HomePID]*wait    // threads whose child uses their memory
@@ -153,7 +154,7 @@ func New(o Options) (*Guest, error) {
 	g := &Guest{Process: o.Process, Epoch: o.Epoch, PID: o.PID, Den: o.Den, entry: o.Entry, Region: o.Region,
 		Clocks: o.Clocks, link: o.Link, log: o.Log, code: o.Code,
 		tids: tids, back: map[int]id.HomePID{}, calls: map[id.HomePID]*call{}, seqs: map[id.HomePID]id.Seq{}, restarts: o.Restarts, until: o.Until,
-		inject: map[int]bool{}, stopping: map[int]bool{}, cloning: map[int][5]uint64{}, bearing: map[id.HomePID]*bearing{}, waits: map[id.HomePID]*wait{}, done: make(chan struct{})}
+		inject: map[int]bool{}, cut: map[int]bool{}, stopping: map[int]bool{}, cloning: map[int][5]uint64{}, bearing: map[id.HomePID]*bearing{}, waits: map[id.HomePID]*wait{}, done: make(chan struct{})}
 	if g.restarts == nil {
 		g.restarts = map[id.HomePID]uint32{}
 	}
@@ -265,6 +266,28 @@ func (g *Guest) send(id uint64, ret int64) {
 	}
 }
 
+// reply is send, for a call that is known.
+func (g *Guest) reply(c *call, ret int64) {
+	if ret == -abi.ERestartSys {
+		g.cut[c.host] = true
+	}
+	g.send(c.id, ret)
+}
+
+// unheard makes the calls of held threads begin anew, whatever handler runs first, that were stopped before this agent heard of
+// them: the kernel would have them end with EINTR, as if they had waited for something.
+func (g *Guest) unheard(ts ...*tracer.Thread) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, t := range ts {
+		r := &t.Regs
+		if r.OrigRAX != abi.NoCall && int64(r.RAX) == -abi.ERestartSys && !g.cut[t.TID] && homeproxy.Lookup(uint32(r.OrigRAX)).Class != homeproxy.Guest {
+			again := int64(-abi.ERestartNoInt)
+			r.RAX = uint64(again)
+		}
+	}
+}
+
 func (g *Guest) proceed(id uint64) {
 	if err := kern.NotifSend(g.Den.Listener, id, 0, true); err != nil && !errors.Is(err, kern.ENOENT) {
 		g.log.Warn("cannot let a guest's call go on", "process", g.Process, "err", err)
@@ -294,6 +317,7 @@ func (g *Guest) decide(n kern.Notif) {
 		g.send(n.ID, -int64(kern.ENOSYS))
 		return
 	}
+	delete(g.cut, int(n.PID))
 	g.noteTaken(tid, n.ID)
 	c := &call{tid: tid, host: int(n.PID), id: n.ID, nr: uint32(n.Nr), started: time.Now()}
 	if n.Nr == abi.SysRestartSyscall {
@@ -361,7 +385,7 @@ func (g *Guest) gather(c *call) {
 		g.comeHome(c, homeproxy.Lookup(c.nr).Name)
 		return
 	case errno != 0:
-		g.send(c.id, -int64(errno))
+		g.reply(c, -int64(errno))
 		return
 	}
 	if c.ownMask(&req); c.hasOwn && c.lets(g.signalState(c.host)) {
@@ -431,7 +455,7 @@ func (g *Guest) Result(tid id.HomePID, seq id.Seq, res homeproxy.Result) {
 	if c.c == nil { // both sides take part: home is done, now the guest's kernel
 		g.forget(c)
 		if res.Ret < 0 {
-			g.send(c.id, res.Ret)
+			g.reply(c, res.Ret)
 		} else {
 			g.proceed(c.id)
 		}
@@ -481,7 +505,7 @@ func (g *Guest) finish(c *call, ret int64) {
 	}
 	if g.leaving || g.stopping[c.host] {
 		g.forget(c)
-		g.send(c.id, ret)
+		g.reply(c, ret)
 		return
 	}
 	if abi.IsRestart(ret) || len(g.signals) > 0 || g.entering != 0 {
@@ -490,7 +514,7 @@ func (g *Guest) finish(c *call, ret int64) {
 		return
 	}
 	g.forget(c)
-	g.send(c.id, ret)
+	g.reply(c, ret)
 }
 
 func (g *Guest) forget(c *call) {
@@ -521,6 +545,7 @@ func (g *Guest) Freeze(p *tracer.Process, quit func() bool) ([]abi.Siginfo, erro
 		return nil
 	})
 	p.Quit = nil
+	g.unheard(p.Held()...)
 	if err == nil {
 		err = g.link.Hold() // signals that come later find the process at home
 	}
@@ -570,6 +595,7 @@ func (g *Guest) With(host int, f func(p *tracer.Process, t *tracer.Thread) error
 		g.mu.Unlock()
 		defer g.watched(host)()
 		if err == nil {
+			g.unheard(t)
 			err = f(p, t)
 		}
 		if t != nil {
@@ -589,7 +615,7 @@ func (g *Guest) comeHome(c *call, name string) {
 	}
 	if g.leaving && !g.holding || g.stopping[c.host] { // interrupted just now: the answer comes with the stop
 		g.forget(c)
-		g.send(c.id, ret)
+		g.reply(c, ret)
 	}
 	if !g.homeward {
 		g.homeward = true

@@ -66,7 +66,7 @@ func (g *Guest) looks(c *call, args [6]uint64) bool {
 	case g.holding: // the freezer answers
 	case g.leaving || g.stopping[c.host]:
 		g.forget(c)
-		g.send(c.id, ret)
+		g.reply(c, ret)
 	default:
 		go g.takeSignals(c, args, set)
 	}

@@ -44,7 +44,7 @@ func (g *Guest) atStop(c *call, ret int64, f func(t *tracer.Thread) error) {
 		defer g.mu.Unlock()
 		g.forget(c)
 		answered = true
-		g.send(c.id, ret)
+		g.reply(c, ret)
 		return nil
 	}, f)
 	if err != nil && !errors.Is(err, tracer.ErrGone) {
@@ -91,6 +91,7 @@ func (g *Guest) held(host int, between func() error, f func(*tracer.Thread) erro
 		if err != nil {
 			return err
 		}
+		g.unheard(t)
 		return errors.Join(f(t), g.letGo(t))
 	})
 }
@@ -289,10 +290,10 @@ func (g *Guest) release(c *call) {
 	case c == nil:
 	case c.answer != nil:
 		g.forget(c)
-		g.send(c.id, *c.answer)
+		g.reply(c, *c.answer)
 	case c.waiting:
 		g.forget(c)
-		g.send(c.id, -abi.ERestartNoInt)
+		g.reply(c, -abi.ERestartNoInt)
 	case c.seq != 0:
 		g.link.Cancel(c.tid, c.seq)
 	}

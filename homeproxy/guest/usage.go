@@ -261,10 +261,10 @@ func (g *Guest) cpuClock(c *call, row *homeproxy.Row, args [6]uint64) {
 	le.PutUint64(b[:], ns/1e9)
 	le.PutUint64(b[8:], ns%1e9)
 	if n, err := g.WriteMemory(mem.Addr(args[1]), b[:]); err != nil || n != len(b) {
-		g.send(c.id, -int64(kern.EFAULT))
+		g.reply(c, -int64(kern.EFAULT))
 		return
 	}
-	g.send(c.id, 0)
+	g.reply(c, 0)
 }
 
 // clockPart is what a clock counts of u.
