@@ -68,7 +68,7 @@ type Guest struct {
 	running  bool                    // it was let go: only then can a thread of it be stopped
 	cloning  map[int][5]uint64       // the arguments of the one clone that this agent makes through a host thread
 	inject   map[int]bool            // host threads that execute a call of ours
-	cut      map[int]bool            // threads whose last call was answered so that a handler may end it with EINTR
+	cut      map[int]begun           // by host thread: the call in which it waits, although it is to make it again
 	stopping map[int]bool            // host threads that were interrupted: an answer given now comes with the stop
 	bearing  map[id.HomePID]*bearing // by the thread that made the call
 	waits    map[id.HomePID]*wait    // threads whose child uses their memory
@@ -120,7 +120,17 @@ type call struct {
 	wish    *homeproxy.Clone
 	waiting bool // for a child that uses the caller's memory
 	exec    bool
+	begun   int64 // how the kernel would end it for a signal, where the thread had begun to wait in it before; 0: it had not
 }
+
+// begun is a call in which a thread has begun to wait, and which it makes again because of us: a signal that comes before it is
+// made again comes into the wait, and ends it as the kernel would.
+type begun struct {
+	nr  uint32
+	ret int64 // -ERESTARTSYS, -ERESTARTNOHAND or -ERESTART_RESTARTBLOCK
+}
+
+func waits(ret int64) bool { return abi.IsRestart(ret) && ret != -abi.ERestartNoInt }
 
 type signal struct {
 	tid     id.HomePID
@@ -154,7 +164,7 @@ func New(o Options) (*Guest, error) {
 	g := &Guest{Process: o.Process, Epoch: o.Epoch, PID: o.PID, Den: o.Den, entry: o.Entry, Region: o.Region,
 		Clocks: o.Clocks, link: o.Link, log: o.Log, code: o.Code,
 		tids: tids, back: map[int]id.HomePID{}, calls: map[id.HomePID]*call{}, seqs: map[id.HomePID]id.Seq{}, restarts: o.Restarts, until: o.Until,
-		inject: map[int]bool{}, cut: map[int]bool{}, stopping: map[int]bool{}, cloning: map[int][5]uint64{}, bearing: map[id.HomePID]*bearing{}, waits: map[id.HomePID]*wait{}, done: make(chan struct{})}
+		inject: map[int]bool{}, cut: map[int]begun{}, stopping: map[int]bool{}, cloning: map[int][5]uint64{}, bearing: map[id.HomePID]*bearing{}, waits: map[id.HomePID]*wait{}, done: make(chan struct{})}
 	if g.restarts == nil {
 		g.restarts = map[id.HomePID]uint32{}
 	}
@@ -164,7 +174,19 @@ func New(o Options) (*Guest, error) {
 	for h, n := range tids {
 		g.back[n] = h
 	}
-	g.halted = o.Image != nil && o.Image.Stopped
+	if o.Image != nil {
+		g.halted = o.Image.Stopped
+		for i := range o.Image.Threads {
+			th := &o.Image.Threads[i]
+			nr, ret := uint32(th.Regs.OrigRAX), int64(th.Regs.RAX)
+			if block := o.Restarts[th.TID]; nr == abi.SysRestartSyscall && block != 0 {
+				nr = block
+			}
+			if th.Regs.OrigRAX != abi.NoCall && waits(ret) {
+				g.cut[tids[th.TID]] = begun{nr, ret}
+			}
+		}
+	}
 	g.openAccount(o.Image)
 	g.Den.enter(g)
 	return g, nil
@@ -268,8 +290,8 @@ func (g *Guest) send(id uint64, ret int64) {
 
 // reply is send, for a call that is known.
 func (g *Guest) reply(c *call, ret int64) {
-	if ret == -abi.ERestartSys {
-		g.cut[c.host] = true
+	if waits(ret) {
+		g.cut[c.host] = begun{c.nr, ret}
 	}
 	g.send(c.id, ret)
 }
@@ -281,10 +303,14 @@ func (g *Guest) unheard(ts ...*tracer.Thread) {
 	defer g.mu.Unlock()
 	for _, t := range ts {
 		r := &t.Regs
-		if r.OrigRAX != abi.NoCall && int64(r.RAX) == -abi.ERestartSys && !g.cut[t.TID] && homeproxy.Lookup(uint32(r.OrigRAX)).Class != homeproxy.Guest {
-			again := int64(-abi.ERestartNoInt)
-			r.RAX = uint64(again)
+		if r.OrigRAX == abi.NoCall || int64(r.RAX) != -abi.ERestartSys || homeproxy.Lookup(uint32(r.OrigRAX)).Class == homeproxy.Guest {
+			continue
 		}
+		ret := int64(-abi.ERestartNoInt)
+		if was, ok := g.cut[t.TID]; ok && (uint64(was.nr) == r.OrigRAX || r.OrigRAX == abi.SysRestartSyscall) {
+			ret = was.ret
+		}
+		r.RAX = uint64(ret)
 	}
 }
 
@@ -317,6 +343,7 @@ func (g *Guest) decide(n kern.Notif) {
 		g.send(n.ID, -int64(kern.ENOSYS))
 		return
 	}
+	was := g.cut[int(n.PID)]
 	delete(g.cut, int(n.PID))
 	g.noteTaken(tid, n.ID)
 	c := &call{tid: tid, host: int(n.PID), id: n.ID, nr: uint32(n.Nr), started: time.Now()}
@@ -328,6 +355,9 @@ func (g *Guest) decide(n kern.Notif) {
 		}
 		c.nr, c.until = nr, until
 		c.restart = until == 0
+	}
+	if was.nr == c.nr {
+		c.begun = was.ret
 	}
 	delete(g.until, tid) // it is made again now, or a handler has ended it
 	row := homeproxy.Lookup(c.nr)
@@ -494,6 +524,9 @@ func (g *Guest) Result(tid id.HomePID, seq id.Seq, res homeproxy.Result) {
 // finish answers a call, in the way that its result and the signals that wait for its thread demand.
 func (g *Guest) finish(c *call, ret int64) {
 	ret = g.unfinished(c, ret)
+	if ret == -abi.ERestartNoInt && c.begun != 0 {
+		ret = c.begun
+	}
 	delete(g.restarts, c.tid)
 	if ret == -abi.ERestartBlock {
 		g.restarts[c.tid] = c.nr
