@@ -4,11 +4,13 @@
 package thaw
 
 import (
+	"encoding/binary"
 	"fmt"
 
 	"mosix/internal/abi"
 	"mosix/internal/image"
 	"mosix/internal/kern"
+	"mosix/internal/mem"
 	"mosix/internal/stub"
 	"mosix/internal/tracer"
 )
@@ -21,6 +23,13 @@ func scratchAt(p *tracer.Process, off int) (uint64, []byte) {
 // restoreProcess gives the held process what belongs to all its threads: layout, actions, membarrier registrations. With
 // trapLater the action for SIGTRAP is left to the caller. home says that the process is the original.
 func restoreProcess(l *tracer.Thread, m *image.Process, home, trapLater bool) error {
+	var recorded [abi.NSig + 1]bool
+	if home {
+		var err error
+		if recorded, err = recordedAnyway(l, m); err != nil {
+			return err
+		}
+	}
 	at, b := scratchAt(l.Proc, 0)
 	w := b
 	for i, v := range []uint64{m.Layout.StartCode, m.Layout.EndCode, m.Layout.StartData, m.Layout.EndData, m.Layout.StartBrk, m.Layout.Brk,
@@ -38,7 +47,7 @@ func restoreProcess(l *tracer.Thread, m *image.Process, home, trapLater bool) er
 		if s == abi.SIGKILL || s == abi.SIGSTOP || s == abi.SIGTRAP && trapLater {
 			continue
 		}
-		if a := m.Actions[s]; home && (a.Handler == abi.SigIgn || a.Handler == abi.SigDfl && abi.DefaultIgnored(s)) {
+		if home && leaves(s, m.Actions[s]) && !recorded[s] {
 			continue // the shadow has it, and to set it again would drop what pends
 		}
 		m.Actions[s].Put(b[actOff+s*abi.SigActionSize:])
@@ -58,6 +67,34 @@ func restoreProcess(l *tracer.Thread, m *image.Process, home, trapLater bool) er
 	}
 	_, err := l.MustBatch("layout, signal actions and timers", calls)
 	return err
+}
+
+// leaves reports whether the action of signal s is one that a shadow has, too: it records no signal that is ignored.
+func leaves(s int, a abi.SigAction) bool {
+	return a.Handler == abi.SigIgn || a.Handler == abi.SigDfl && abi.DefaultIgnored(s)
+}
+
+// recordedAnyway finds the signals that the shadow would record although the process ignores them: it came home in the middle of
+// a change, which is made again. Should one of them come before, it would be handled by code that is not there any more.
+func recordedAnyway(l *tracer.Thread, m *image.Process) (out [abi.NSig + 1]bool, err error) {
+	at, b := scratchAt(l.Proc, 0)
+	var calls []stub.Call
+	var signals []int
+	for s := 1; s <= abi.NSig; s++ {
+		if s != abi.SIGKILL && s != abi.SIGSTOP && leaves(s, m.Actions[s]) {
+			signals = append(signals, s)
+			calls = append(calls, tracer.NewCall(abi.SysRtSigaction, uint64(s), 0, at+uint64(s)*abi.SigActionSize, 8))
+		}
+	}
+	if _, err := l.MustBatch("signal actions of a shadow", calls); err != nil {
+		return out, err
+	}
+	ours := l.Proc.Region.Range()
+	for _, s := range signals {
+		handler := mem.Addr(binary.LittleEndian.Uint64(b[s*abi.SigActionSize:]))
+		out[s] = handler >= ours.Start && handler < ours.End
+	}
+	return out, nil
 }
 
 // restoreThread gives the held thread what is its own. fresh says that it was just made, with nothing registered; then also

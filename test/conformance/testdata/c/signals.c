@@ -697,6 +697,38 @@ CASE(sigpipe_of_a_socket)
 	deflt(SIGPIPE, 0);
 }
 
+static volatile int flipping;
+
+static void *sends(void *arg)
+{
+	(void)arg;
+	while (flipping) {
+		kill(me, SIGUSR1);
+		kill(me, SIGCHLD);
+		nap(1);
+	}
+	return NULL;
+}
+
+CASE(action_changes_while_signals_come)
+{
+	pthread_t t;
+	deflt(SIGUSR1, 0);
+	signal(SIGUSR1, SIG_IGN);
+	flipping = 1;
+	EQ(pthread_create(&t, NULL, sends, NULL), 0);
+	for (int i = 0; i < 100; i++) {
+		caught(SIGUSR1, SA_RESTART);
+		caught(SIGCHLD, SA_RESTART);
+		usleep(100);
+		signal(SIGUSR1, SIG_IGN);
+		signal(SIGCHLD, SIG_DFL);
+	}
+	flipping = 0;
+	EQ(pthread_join(t, NULL), 0);
+	deflt(SIGUSR1, 0);
+}
+
 CASE(stopped_and_continued_by_another)
 {
 	int64_t began = MONO;
