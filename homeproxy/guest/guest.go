@@ -483,6 +483,10 @@ func (g *Guest) Result(tid id.HomePID, seq id.Seq, res homeproxy.Result) {
 		return
 	}
 	if c.c == nil { // both sides take part: home is done, now the guest's kernel
+		if abi.IsRestart(res.Ret) { // home has not begun
+			g.finish(c, res.Ret)
+			return
+		}
 		g.forget(c)
 		if res.Ret < 0 {
 			g.reply(c, res.Ret)
@@ -595,10 +599,16 @@ func (g *Guest) Freeze(p *tracer.Process, quit func() bool) ([]abi.Siginfo, erro
 	return infos, nil
 }
 
-// Resume undoes Freeze, after the threads were released: the guest goes on here.
+// Stay ends what Freeze began, before the threads are released: what they ask from then on is served.
+func (g *Guest) Stay() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.leaving, g.holding, g.homeward, g.closing = false, false, false, false
+}
+
+// Resume undoes Freeze, after Stay and when the threads were released: the guest goes on here.
 func (g *Guest) Resume(again []abi.Siginfo) {
 	g.mu.Lock()
-	g.leaving, g.holding, g.homeward, g.closing = false, false, false, false
 	halted := g.halted
 	g.mu.Unlock()
 	g.halt(halted) // also takes back what stops it no longer

@@ -1,6 +1,8 @@
 package image
 
 import (
+	"slices"
+
 	"mosix/internal/abi"
 	"mosix/internal/id"
 	"mosix/internal/mem"
@@ -36,6 +38,12 @@ type Process struct {
 	Away       Usage         // by all threads on all hosts up to now, also by those that have ended
 	Stopped    bool          // by a signal: it computes nothing until it is continued
 	Clocks     [3]int64      // monotonic, boot and realtime, ns, when it was stopped: none is ever less again
+}
+
+// Pends reports whether signal sig waits for the process or one of its threads.
+func (p *Process) Pends(sig int) bool {
+	is := func(si abi.Siginfo) bool { return si.Signo() == sig }
+	return slices.ContainsFunc(p.Pending, is) || slices.ContainsFunc(p.Threads, func(t Thread) bool { return slices.ContainsFunc(t.Pending, is) })
 }
 
 // Usage is what was used of processors, away from home.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"mosix/homeproxy/guest"
@@ -158,6 +159,7 @@ func (m *homeward) stay(p *tracer.Process, cause error) error {
 		_ = m.s.Send(wire.Abort, m.offer.Epoch, []byte(cause.Error()))
 	}
 	_, err := m.on(ev)
+	m.g.Stay()
 	if p != nil {
 		for _, t := range p.Held() {
 			_ = kern.SetOptions(t.TID, 0)
@@ -183,6 +185,8 @@ func (m *homeward) freezeAndGo(src *pages.Source) error {
 	}
 	freeze.Mend(p, nil)
 	for _, t := range p.Held() {
+		// A guest is stopped by its agent alone, because its shadow is: that is not to come home, where it may be continued already.
+		t.Stash = slices.DeleteFunc(t.Stash, func(si abi.Siginfo) bool { return si.Signo() == abi.SIGSTOP })
 		if int64(t.Regs.RAX) == -abi.ERestartBlock {
 			t.Until = m.g.Until(t.TID)
 		}

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"mosix/internal/abi"
 	"mosix/internal/fault"
 	"mosix/internal/id"
 	"mosix/internal/image"
@@ -467,7 +468,8 @@ func (m *source) finish(p *tracer.Process, src *pages.Source) error {
 	}
 	img.RealOffset = m.clk.Real
 	img.Clocks = m.env.readings(thaw.Clocks{Real: m.env.Realtime() - kern.Now(kern.ClockMonotonic)})
-	img.Stopped = st.State == 'T' // should it have changed meanwhile, the shadow tells its guest so when they meet
+	// Should it have changed meanwhile, the shadow tells its guest so when they meet; a stop would discard what continues it.
+	img.Stopped = st.State == 'T' && !img.Pends(abi.SIGCONT)
 	m.hooks.Used(&img)
 	m.view.advise(img.Areas, p.PID, p.Region.Range(), true, true)
 	m.took.mark("capture")
