@@ -549,16 +549,32 @@ func (g *Guest) Discard() {
 	g.proc = nil
 }
 
-// RemoveCgroups removes the cgroups of a guest that has ended; the kernel may need a moment until they are empty.
+// RemoveCgroups removes the cgroups of a guest that has ended. The kernel may need a moment until they are empty: those that are
+// not at once are removed later.
 func RemoveCgroups(dirs []string) {
+	var later []string
 	for _, d := range dirs {
-		for range 50 {
-			if err := os.Remove(d); err == nil || os.IsNotExist(err) {
-				break
-			}
-			time.Sleep(2 * time.Millisecond)
+		if !removed(d, 50, 2*time.Millisecond) {
+			later = append(later, d)
 		}
 	}
+	if len(later) > 0 {
+		go func() {
+			for _, d := range later {
+				removed(d, 600, 100*time.Millisecond)
+			}
+		}()
+	}
+}
+
+func removed(dir string, tries int, pause time.Duration) bool {
+	for range tries {
+		if err := os.Remove(dir); err == nil || os.IsNotExist(err) {
+			return true
+		}
+		time.Sleep(pause)
+	}
+	return false
 }
 
 func putName(field *[64]byte, s string) {

@@ -25,7 +25,7 @@ import (
 
 // soakKinds are the workloads of the soak: they compute, make children and threads, execute programs, signal, wait, and use
 // files, pipes and sockets.
-var soakKinds = []string{"compute", "threads", "heap", "writer", "pipe", "signals", "timers", "children", "objects", "shell"}
+var soakKinds = []string{"compute", "threads", "heap", "writer", "pipe", "rtsignals", "timers", "children", "objects", "shell"}
 
 // soak has thirty processes of ten kinds run side by side, each again and again, while all that they make is moved at random.
 func soak(b *bench) (figures string, err error) {
@@ -59,6 +59,11 @@ func soak(b *bench) (figures string, err error) {
 			return "", fmt.Errorf("%s, unmoved: %w", w.Name, err)
 		}
 		want[w.Name] = r.Out
+	}
+	// An agent that has worked once keeps its connections.
+	first := &workloads.Mover{Cluster: c, Home: "n1", Others: []id.Node{"n2", "n3"}}
+	if _, err := workloads.Do(n1, list[0], "first", first.Again(list[0], 4)); err != nil {
+		return "", fmt.Errorf("%s, moved alone: %w", list[0].Name, err)
 	}
 	before, err := traces(c)
 	if err != nil {
