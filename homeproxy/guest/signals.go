@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -144,17 +145,17 @@ func (g *Guest) again(sigs []signal) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.entering = 0
-	came := g.signals // while the thread was being stopped
+	came := g.signals // while the thread was being stopped: later than those
 	for _, s := range came {
 		g.kick(s, s.process)
 	}
-	for _, s := range sigs {
-		if s.process {
-			s.tid = g.Process.PID
+	for i := range sigs {
+		if sigs[i].process {
+			sigs[i].tid = g.Process.PID
 		}
-		g.signals = append(g.signals, s)
-		g.kick(s, false)
+		g.kick(sigs[i], false)
 	}
+	g.signals = append(slices.Clone(sigs), came...)
 }
 
 // Signal takes a signal that reached the shadow. directed says that it was sent to this very thread, which its code does not tell.

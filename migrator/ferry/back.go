@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"time"
 
 	"mosix/homeproxy/guest"
@@ -185,8 +184,6 @@ func (m *homeward) freezeAndGo(src *pages.Source) error {
 	}
 	freeze.Mend(p, nil)
 	for _, t := range p.Held() {
-		// A guest is stopped by its agent alone, because its shadow is: that is not to come home, where it may be continued already.
-		t.Stash = slices.DeleteFunc(t.Stash, func(si abi.Siginfo) bool { return si.Signo() == abi.SIGSTOP })
 		if int64(t.Regs.RAX) == -abi.ERestartBlock {
 			t.Until = m.g.Until(t.TID)
 		}

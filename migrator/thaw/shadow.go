@@ -111,13 +111,19 @@ func Back(p *tracer.Process, f *image.Family) error {
 	if l == nil || len(p.Held()) != len(m.Threads) {
 		return fmt.Errorf("the shadow of %v has %d threads, its image %d", f.Process, len(p.Held()), len(m.Threads))
 	}
+	var stopped []abi.Siginfo // signals that our own stop has taken from the shadow
 	for _, t := range p.Held() {
-		m.Pending = append(m.Pending, t.Stash...) // taken from the shadow by our own stop
+		stopped = append(stopped, t.Stash...)
 		t.Stash = nil
 	}
 	// Until the very end the threads belong into the stub's loop, and the recorder takes the trap of an injected call whose
 	// agent has died: a new agent begins again from the record.
 	if err := restoreProcess(l, m, true, true); err != nil {
+		return err
+	}
+	recorded := p.Region.TakeSignals() // and not on their way to the guest
+	late, err := takeLate(p, f, recorded)
+	if err != nil {
 		return err
 	}
 	type own struct {
@@ -154,10 +160,18 @@ func Back(p *tracer.Process, f *image.Family) error {
 			return err
 		}
 	}
-	for _, sig := range p.Region.TakeSignals() { // recorded, and not on its way to the guest
+	for _, sig := range recorded {
 		if err := requeue(p, l, sig); err != nil {
 			return err
 		}
+	}
+	for _, si := range stopped {
+		if err := l.QueueSignal(si, true); err != nil {
+			return err
+		}
+	}
+	if err := late.queue(p, l); err != nil {
+		return err
 	}
 	at, b := scratchAt(p, 0)
 	m.Actions[abi.SIGTRAP].Put(b)

@@ -66,6 +66,12 @@ int main(int argc, char **argv)
 			for (int i = 0; i < n; i++)
 				if (signals[i] == s)
 					h = mix(h, (uint64_t)values[i]);
+		static uint64_t as_first;
+		if (as_first == 0)
+			as_first = h;
+		if (h != as_first)
+			for (int i = 0; i < n; i++)
+				dprintf(2, "bad: %d is signal %d with %d\n", i, signals[i], values[i]);
 		report("held back", mix(h, (uint64_t)n));
 
 		/* awaited */
