@@ -348,6 +348,37 @@ func (t *Thread) QueueSignal(si abi.Siginfo, process bool) error {
 	})
 }
 
+// QueueSignals is QueueSignal for many, at once: hardly anything else can come between them. The process has a region.
+func (t *Thread) QueueSignals(infos []abi.Siginfo, process bool) error {
+	if len(infos) == 0 {
+		return nil
+	}
+	tgid, tid, err := t.ownIDs()
+	if err != nil {
+		return err
+	}
+	g := t.Proc.Region
+	const size = uint64(len(abi.Siginfo{}))
+	for len(infos) > 0 {
+		n := min(len(infos), stub.ScratchSize/int(size))
+		calls := make([]stub.Call, 0, n)
+		for i, si := range infos[:n] {
+			at := uint64(g.Addr(stub.ScratchOff)) + uint64(i)*size
+			copy(g.Scratch()[uint64(i)*size:], si[:])
+			if process {
+				calls = append(calls, NewCall(abi.SysRtSigqueueinfo, tgid, uint64(si.Signo()), at))
+			} else {
+				calls = append(calls, NewCall(abi.SysRtTgsigqueue, tgid, tid, uint64(si.Signo()), at))
+			}
+		}
+		if _, err := t.MustBatch("signals", calls); err != nil {
+			return err
+		}
+		infos = infos[n:]
+	}
+	return nil
+}
+
 // ownIDs are the numbers of process and thread in their own PID namespace.
 func (t *Thread) ownIDs() (uint64, uint64, error) {
 	tgid, err := t.MustCall("getpid", abi.SysGetpid)

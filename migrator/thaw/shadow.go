@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -148,29 +149,25 @@ func Back(p *tracer.Process, f *image.Family) error {
 		_ = t.Again(kern.Now(kern.ClockMonotonic)) // where it cannot, it waits for its whole time
 		owns[t.TID] = own{t.Regs, t.Mask}
 		t.Regs, t.Mask = parked.regs, parked.mask
-		for _, si := range t.Stash {
-			if err := t.QueueSignal(si, false); err != nil {
-				return err
-			}
+		if err := t.QueueSignals(t.Stash, false); err != nil {
+			return err
 		}
 		t.Stash = nil
 	}
-	for _, si := range m.Pending {
-		if err := l.QueueSignal(si, true); err != nil {
-			return err
-		}
-	}
+	shared := slices.Clone(m.Pending)
 	for _, sig := range recorded {
-		if err := requeue(p, l, sig); err != nil {
-			return err
+		if t := p.Thread(sig.TID); t != nil && sig.Info.Code() == abi.SITkill {
+			if err := t.QueueSignal(sig.Info, false); err != nil {
+				return err
+			}
+			continue
 		}
+		shared = append(shared, sig.Info)
 	}
-	for _, si := range stopped {
-		if err := l.QueueSignal(si, true); err != nil {
-			return err
-		}
+	if err := l.QueueSignals(slices.Concat(shared, stopped, late.shared), true); err != nil {
+		return err
 	}
-	if err := late.queue(p, l); err != nil {
+	if err := late.queue(p); err != nil {
 		return err
 	}
 	at, b := scratchAt(p, 0)
@@ -214,14 +211,4 @@ func dropThreads(p *tracer.Process, m *image.Process) error {
 		}
 	}
 	return nil
-}
-
-// requeue gives the process a signal again that the recorder took for the guest.
-func requeue(p *tracer.Process, l *tracer.Thread, sig region.Signal) error {
-	if sig.Info.Code() == abi.SITkill {
-		if t := p.Thread(sig.TID); t != nil {
-			return t.QueueSignal(sig.Info, false)
-		}
-	}
-	return l.QueueSignal(sig.Info, true)
 }
