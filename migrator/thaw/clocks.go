@@ -142,7 +142,8 @@ func rewind(entries []clockEntry, rip, rdi, rsi *uint64, r8, r10 uint64) bool {
 }
 
 // rewindFrames looks through the stack above sp for frames of signals that interrupted the clocks. A word there that is an
-// address in them is the RIP of such a frame: they call nothing, so it is no return address.
+// address in them is the RIP of such a frame: they call nothing, so it is no return address. But it may be what is left of a frame
+// that was given up, with live words of others in its place: then nothing is written (see isFrame).
 func rewindFrames(p *tracer.Process, entries []clockEntry, sp mem.Addr) error {
 	const depth = 256 << 10
 	b := make([]byte, depth)
@@ -164,6 +165,9 @@ func rewindFrames(p *tracer.Process, entries []clockEntry, sp mem.Addr) error {
 		if rip < uint64(p.Region.Base) {
 			continue
 		}
+		if !isFrame(b[:n], i, uint64(sp&^7)) {
+			continue
+		}
 		rdi, rsi := le.Uint64(b[i-toRDI:]), le.Uint64(b[i-toRSI:])
 		if !rewind(entries, &rip, &rdi, &rsi, le.Uint64(b[i-toR8:]), le.Uint64(b[i-toR10:])) {
 			continue
@@ -177,6 +181,23 @@ func rewindFrames(p *tracer.Process, entries []clockEntry, sp mem.Addr) error {
 		}
 	}
 	return nil
+}
+
+// isFrame reports whether the word at i of the stack b, which begins at the address base, is the RIP of a whole signal frame, by
+// what the kernel has written around it: struct ucontext (flags, no link), and in struct sigcontext the flags of the processor, the
+// segment of user code, and a pointer to the state of the floating point unit, which lies above.
+func isFrame(b []byte, i int, base uint64) bool {
+	const toFlags, toLink, flags, segments, fpstate = 168, 160, 8, 16, 56
+	if i < toFlags || i+fpstate+8 > len(b) {
+		return false
+	}
+	word := binary.LittleEndian.Uint64
+	const userCode, always, most = 0x33, 2, 1<<22 - 1
+	fp := word(b[i+fpstate:])
+	return word(b[i-toFlags:]) <= 7 && word(b[i-toLink:]) == 0 &&
+		word(b[i+flags:])&always != 0 && word(b[i+flags:]) <= most &&
+		word(b[i+segments:])&0xffff == userCode &&
+		fp > base+uint64(i) && fp < base+uint64(i)+64<<10
 }
 
 // errNoVDSO says that a process has none, or none any more.

@@ -38,7 +38,7 @@ func x11(b *bench) (figures string, err error) {
 		return "", err
 	}
 	if _, ok := cluster.Until(20*time.Second, func() bool { _, err := x.shoot(""); return err == nil }); !ok {
-		return "", errors.New("Xvfb does not show anything within 20 s")
+		return "", errors.New("the X server does not show anything within 20 s")
 	}
 	empty, err := x.shoot("")
 	if err != nil {

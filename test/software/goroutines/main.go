@@ -131,10 +131,8 @@ func one(i int, addr, dir string, baton chan<- int, ticks *atomic.Int64) (sum [3
 				return sum, fmt.Errorf("the socket gave %q instead of %q", answer, want)
 			}
 		case 5:
-			select {
-			case <-time.After(time.Duration(1+i%7) * time.Millisecond):
-				ticks.Add(1)
-			}
+			<-time.After(time.Duration(1+i%7) * time.Millisecond)
+			ticks.Add(1)
 		case 10:
 			name := filepath.Join(dir, fmt.Sprint(i))
 			if err := os.WriteFile(name, sum[:], 0o600); err != nil {

@@ -1,0 +1,93 @@
+package node
+
+import (
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"mosix/homeproxy/shadow"
+	"mosix/internal/kern"
+	"mosix/internal/mem"
+	"mosix/internal/stub"
+	"mosix/migrator"
+	"mosix/migrator/thaw"
+)
+
+// ---- the memory of a shadow
+
+// arrived notes that the guest runs and has its lease from here: now the memory here can go. Before that the guest may end with
+// the short lease of its move, however late we hear of it, and the process must be able to run on here.
+func (a *away) arrived() {
+	h := a.region.Header()
+	if atomic.LoadUint32(&h.State) == stub.StateAway {
+		return
+	}
+	atomic.StoreUint64(&h.LeaseEnd, uint64(kern.Now(kern.ClockBoottime)+int64(a.n.env.Lease+migrator.Margin)))
+	atomic.StoreUint32(&h.State, stub.StateAway)
+	if !a.family.Members[0].Stopped {
+		a.giveBack(a.sh)
+	}
+}
+
+// giveBack gives the memory of the shadow back to the kernel, unless that was done: a shadow that is stopped does nothing before
+// it is continued.
+func (a *away) giveBack(sh *shadow.Shadow) {
+	if !a.memory.CompareAndSwap(memoryHeld, memoryGoing) {
+		return
+	}
+	err := sh.Release(&a.family.Members[0], thaw.Kept, func() { a.memory.Store(memoryGone) })
+	if err != nil {
+		a.memory.CompareAndSwap(memoryGoing, memoryHeld)
+	}
+	if err != nil && !errors.Is(err, shadow.ErrBusy) {
+		a.n.log.Warn("memory of a shadow stays in use", "process", a.r.id, "err", err)
+	}
+}
+
+// continued is told when the shadow goes on.
+func (a *away) continued() {
+	a.mu.Lock()
+	sh := a.sh
+	a.mu.Unlock()
+	a.giveBack(sh)
+}
+
+// What has become of the memory of a shadow.
+const (
+	memoryHeld  = 0 // all of it is here still
+	memoryGoing = 1
+	memoryGone  = 2
+	memoryKept  = 3 // and stays: the process is on its way home
+)
+
+// clear says which areas of the shadow must be emptied before a guest's memory is put in: those that were not given back. From
+// then on the guest alone has the process.
+func (a *away) clear() []mem.Range {
+	for try := 0; !a.memory.CompareAndSwap(memoryHeld, memoryKept) && a.memory.Load() == memoryGoing && try < 500; try++ {
+		time.Sleep(10 * time.Millisecond)
+	}
+	if a.memory.Load() == memoryGone {
+		return nil
+	}
+	h := a.region.Header()
+	atomic.StoreUint64(&h.LeaseEnd, uint64(kern.Now(kern.ClockBoottime)+int64(a.n.env.Lease+migrator.Margin)))
+	atomic.StoreUint32(&h.State, stub.StateAway)
+	var out []mem.Range
+	for _, x := range a.family.Members[0].Areas {
+		if !x.Shared && !thaw.Kept(x) {
+			out = append(out, x.Range)
+		}
+	}
+	return out
+}
+
+// fixed lists the areas whose content stays at home whatever the guest sends.
+func (a *away) fixed() []mem.Range {
+	var out []mem.Range
+	for _, x := range a.family.Members[0].Areas {
+		if x.Fixed() {
+			out = append(out, x.Range)
+		}
+	}
+	return mem.Normalize(out)
+}
