@@ -33,10 +33,11 @@ func AddRusage(b []byte, u image.Usage) {
 	addWord(b[72:], u.MajFlt)
 }
 
-// AddTimes adds u to two words of a struct tms.
+// AddTimes adds u to two words of a struct tms, in whole ticks. Home's kernel has cut its part to ticks already, so this part is
+// rounded up: both cut, the sum could be four ticks behind the clock of the process.
 func AddTimes(b []byte, u image.Usage) {
-	addWord(b, u.User/clockTick)
-	addWord(b[8:], u.Sys/clockTick)
+	addWord(b, (u.User+clockTick-1)/clockTick)
+	addWord(b[8:], (u.Sys+clockTick-1)/clockTick)
 }
 
 // Rusage finds the struct rusage in the outputs of a call that had it at address a, or nil.

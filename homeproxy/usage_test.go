@@ -25,7 +25,7 @@ func TestAddUsage(t *testing.T) {
 	}
 	clear(b)
 	AddTimes(b[16:], u)
-	if le.Uint64(b[16:]) != 200 || le.Uint64(b[24:]) != 50 || le.Uint64(b) != 0 {
+	if le.Uint64(b[16:]) != 201 || le.Uint64(b[24:]) != 50 || le.Uint64(b) != 0 {
 		t.Errorf("times: %v", b[:32])
 	}
 	if Rusage([]Blob{{4096, b}}, 4096) == nil || Rusage([]Blob{{4096, b[:16]}}, 4096) != nil || Rusage([]Blob{{0, b}}, 0) != nil {

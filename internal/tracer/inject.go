@@ -1,6 +1,7 @@
 package tracer
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -377,6 +378,16 @@ func (t *Thread) QueueSignals(infos []abi.Siginfo, process bool) error {
 		infos = infos[n:]
 	}
 	return nil
+}
+
+// TakeSignal makes the thread dequeue one signal sig: its own, or one of its process. The process has a region.
+func (t *Thread) TakeSignal(sig int) error {
+	const setOff, zeroOff = 9216, 9216 + 16
+	g := t.Proc.Region
+	binary.LittleEndian.PutUint64(g.Scratch()[setOff:], abi.SigBit(sig))
+	clear(g.Scratch()[zeroOff : zeroOff+16])
+	_, err := t.Call(abi.SysRtSigtimedwait, uint64(g.Addr(stub.ScratchOff+setOff)), 0, uint64(g.Addr(stub.ScratchOff+zeroOff)), 8)
+	return err
 }
 
 // ownIDs are the numbers of process and thread in their own PID namespace.

@@ -2,12 +2,10 @@ package freeze
 
 import (
 	"bytes"
-	"encoding/binary"
 
 	"mosix/internal/abi"
 	"mosix/internal/image"
 	"mosix/internal/kern"
-	"mosix/internal/stub"
 	"mosix/internal/tracer"
 )
 
@@ -49,27 +47,17 @@ func drain(p *tracer.Process, m *image.Process) error {
 			continue
 		}
 		for _, si := range m.Threads[i].Pending[t.Taken:] {
-			if err := take(t, si.Signo()); err != nil {
+			if err := t.TakeSignal(si.Signo()); err != nil {
 				return err
 			}
 		}
 	}
 	for _, si := range m.Pending {
-		if err := take(p.Leader(), si.Signo()); err != nil {
+		if err := p.Leader().TakeSignal(si.Signo()); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// take makes a held thread dequeue one signal.
-func take(t *tracer.Thread, sig int) error {
-	g := t.Proc.Region
-	const setOff, zeroOff = 9216, 9216 + 16
-	binary.LittleEndian.PutUint64(g.Scratch()[setOff:], abi.SigBit(sig))
-	clear(g.Scratch()[zeroOff : zeroOff+16])
-	_, err := t.Call(abi.SysRtSigtimedwait, uint64(g.Addr(stub.ScratchOff+setOff)), 0, uint64(g.Addr(stub.ScratchOff+zeroOff)), 8)
-	return err
 }
 
 // Undrain queues again, in the held process, what its record has and its kernel no more: a parking was cut short.

@@ -1,7 +1,6 @@
 package thaw
 
 import (
-	"encoding/binary"
 	"slices"
 
 	"mosix/internal/abi"
@@ -21,89 +20,76 @@ type lateSignals struct {
 // firstRealTime is the first signal that is queued however often it is sent.
 const firstRealTime = 32
 
-// takeLate takes them from the kernel's queues. Until they are back there the record has them.
-func takeLate(p *tracer.Process, f *image.Family, recorded []region.Signal) (late lateSignals, err error) {
-	m := &f.Members[0]
-	var before uint64
-	note := func(sig int) {
-		if sig >= firstRealTime && sig <= abi.NSig {
-			before |= abi.SigBit(sig)
-		}
-	}
-	for _, si := range m.Pending {
-		note(si.Signo())
-	}
-	for i := range m.Threads {
-		for _, si := range m.Threads[i].Pending {
-			note(si.Signo())
-		}
-	}
+// takeLate takes them from the kernel's queues. Until all is queued again the record has them, and those that were recorded for the
+// guest, or taken by our own stop.
+func takeLate(p *tracer.Process, f *image.Family, recorded []region.Signal, stopped []abi.Siginfo) (late lateSignals, err error) {
+	whole := *f
+	whole.Members = []image.Process{f.Members[0]}
+	m := &whole.Members[0]
+	m.Pending, m.Threads = slices.Clone(m.Pending), slices.Clone(m.Threads)
 	for _, sig := range recorded {
-		note(sig.Info.Signo())
+		th := slices.IndexFunc(m.Threads, func(t image.Thread) bool { return int(t.TID) == sig.TID })
+		if sig.Info.Code() == abi.SITkill && th >= 0 {
+			m.Threads[th].Pending = slices.Concat(m.Threads[th].Pending, []abi.Siginfo{sig.Info})
+		} else {
+			m.Pending = append(m.Pending, sig.Info)
+		}
 	}
-	if before == 0 {
-		return late, nil
+	m.Pending = append(m.Pending, stopped...)
+	var before uint64
+	for s := firstRealTime; s <= abi.NSig; s++ {
+		if m.Pends(s) {
+			before |= abi.SigBit(s)
+		}
 	}
-	waits := func(infos []abi.Siginfo) []abi.Siginfo {
+	waits := func(pid int, shared bool) ([]abi.Siginfo, error) {
+		if before == 0 {
+			return nil, nil
+		}
+		infos, err := kern.PeekSiginfo(pid, shared)
 		return slices.DeleteFunc(infos, func(si abi.Siginfo) bool {
 			return si.Signo() < 1 || si.Signo() > abi.NSig || before&abi.SigBit(si.Signo()) == 0
-		})
+		}), err
 	}
-	shared, err := kern.PeekSiginfo(p.PID, true)
-	if err != nil {
+	late.own = map[int][]abi.Siginfo{}
+	if late.shared, err = waits(p.PID, true); err != nil {
 		return late, err
 	}
-	late.shared, late.own = waits(shared), map[int][]abi.Siginfo{}
-	whole := *f
-	whole.Members = []image.Process{*m}
-	w := &whole.Members[0]
-	w.Pending = slices.Concat(m.Pending, late.shared)
-	w.Threads = slices.Clone(m.Threads)
-	n := len(late.shared)
-	for i := range w.Threads {
-		th := &w.Threads[i]
-		own, err := kern.PeekSiginfo(int(th.TID), false)
+	m.Pending = append(m.Pending, late.shared...)
+	for i := range m.Threads {
+		th := &m.Threads[i]
+		own, err := waits(int(th.TID), false)
 		if err != nil {
 			return late, err
 		}
-		if own = waits(own); len(own) > 0 {
+		if len(own) > 0 {
 			late.own[int(th.TID)] = own
 			th.Pending = slices.Concat(th.Pending, own)
-			n += len(own)
 		}
 	}
-	if n == 0 {
+	if len(recorded)+len(stopped)+len(late.shared)+len(late.own) == 0 {
 		return late, nil
 	}
 	if err := p.Region.PutRecord(whole.Encode()); err != nil {
 		return late, err
 	}
 	for tid, infos := range late.own {
+		t := p.Thread(tid)
+		if t == nil {
+			return late, tracer.ErrGone
+		}
 		for _, si := range infos {
-			if err := take(p.Thread(tid), si.Signo()); err != nil {
+			if err := t.TakeSignal(si.Signo()); err != nil {
 				return late, err
 			}
 		}
 	}
 	for _, si := range late.shared {
-		if err := take(p.Leader(), si.Signo()); err != nil {
+		if err := p.Leader().TakeSignal(si.Signo()); err != nil {
 			return late, err
 		}
 	}
 	return late, nil
-}
-
-// take makes a held thread dequeue one signal.
-func take(t *tracer.Thread, sig int) error {
-	if t == nil {
-		return tracer.ErrGone
-	}
-	const setOff, zeroOff = 9216, 9216 + 16
-	at, b := scratchAt(t.Proc, setOff)
-	binary.LittleEndian.PutUint64(b, abi.SigBit(sig))
-	clear(b[zeroOff-setOff : zeroOff-setOff+16])
-	_, err := t.Call(abi.SysRtSigtimedwait, at, 0, at+zeroOff-setOff, 8)
-	return err
 }
 
 // queue puts those of single threads back.

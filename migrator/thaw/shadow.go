@@ -123,7 +123,7 @@ func Back(p *tracer.Process, f *image.Family) error {
 		return err
 	}
 	recorded := p.Region.TakeSignals() // and not on their way to the guest
-	late, err := takeLate(p, f, recorded)
+	late, err := takeLate(p, f, recorded, stopped)
 	if err != nil {
 		return err
 	}

@@ -80,7 +80,7 @@ func soak(b *bench) (figures string, err error) {
 		wrong  []string
 		moving = make(chan error, 1)
 	)
-	go func() { moving <- m.About(ctx, 0) }()
+	go func() { moving <- m.About(ctx) }()
 	for slot := range each * len(list) {
 		w := list[slot%len(list)]
 		wg.Go(func() {
@@ -123,8 +123,13 @@ func soak(b *bench) (figures string, err error) {
 			mu.Unlock()
 		}
 	}
-	<-moving
 	n := m.Counted()
+	if merr := <-moving; !errors.Is(merr, context.DeadlineExceeded) {
+		wrong = append(wrong, fmt.Sprintf("the moving ended early: %v", merr))
+	}
+	if n.Moved == 0 {
+		wrong = append(wrong, "nothing was moved")
+	}
 	figures = fmt.Sprintf("%d runs of %d kinds side by side for %.0f s, %d moves, refused: %s; %d failed", runs, len(list), lasts.Seconds(), n.Moved, software.Most(n.Refused), len(n.Failed))
 	for _, f := range n.Failed[:min(5, len(n.Failed))] {
 		b.progress("a move failed: %s", f)

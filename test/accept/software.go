@@ -108,6 +108,9 @@ func realSoftware(b *bench) (figures string, err error) {
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
+	if moves == 0 {
+		wrong = append(wrong, "nothing was moved")
+	}
 	figures = fmt.Sprintf("%d of %d the same, %d moves", same, len(run), moves)
 	if len(missing) > 0 {
 		wrong = append(wrong, fmt.Sprintf("not tried: %s: install %s", strings.Join(missing, "; "), strings.Join(packages, " ")))

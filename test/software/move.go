@@ -133,8 +133,8 @@ func processes(c *cluster.Cluster, node id.Node) ([]process, error) {
 	return list, nil
 }
 
-// About moves all processes until ctx ends.
-func (m *Mover) About(ctx context.Context, _ int) error {
+// About moves all processes until ctx ends. An error is about the machinery, or ctx's.
+func (m *Mover) About(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	room := make(chan struct{}, m.AtOnce)

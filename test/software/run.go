@@ -43,13 +43,20 @@ func Do(ctx context.Context, c *cluster.Cluster, home id.Node, s Script, m *Move
 	if err := cmd.Start(); err != nil {
 		return Run{}, err
 	}
+	mctx, stop := context.WithCancel(ctx)
+	defer stop()
+	moved := make(chan error, 1)
 	if m != nil {
-		mctx, stop := context.WithCancel(ctx)
-		moved := make(chan error, 1)
-		go func() { moved <- m.About(mctx, cmd.HostPID()) }()
-		defer func() { stop(); <-moved }()
+		go func() { moved <- m.About(mctx) }()
 	}
 	err := cmd.Wait()
+	stop()
+	var merr error
+	if m != nil {
+		if merr = <-moved; errors.Is(merr, context.Canceled) {
+			merr = nil
+		}
+	}
 	r := Run{Out: out.String(), Said: said.String(), Took: time.Since(began)}
 	if e := (*lab.ExitError)(nil); errors.As(err, &e) {
 		r.Status, err = e.Code, nil
@@ -57,7 +64,7 @@ func Do(ctx context.Context, c *cluster.Cluster, home id.Node, s Script, m *Move
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
-	return r, err
+	return r, errors.Join(err, merr)
 }
 
 // Differ says in what two runs differ; empty: in nothing.

@@ -90,7 +90,7 @@ func Table() []Workload {
 			w.Stops = false
 		case "world":
 			w.InNode = true
-		case "shared", "areas", "maps", "children":
+		case "shared", "areas", "maps":
 			w.MayRefuse = true
 		}
 		if w.comesHome() { // it may be on its way just then
