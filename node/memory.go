@@ -24,15 +24,16 @@ func (a *away) arrived() {
 	}
 	atomic.StoreUint64(&h.LeaseEnd, uint64(kern.Now(kern.ClockBoottime)+int64(a.n.env.Lease+migrator.Margin)))
 	atomic.StoreUint32(&h.State, stub.StateAway)
-	if !a.family.Members[0].Stopped {
-		a.giveBack(a.sh)
+	if a.family.Members[0].Stopped {
+		a.memory.CompareAndSwap(memoryHeld, memoryLater)
+		return
 	}
+	a.giveBack(a.sh, memoryHeld)
 }
 
-// giveBack gives the memory of the shadow back to the kernel, unless that was done: a shadow that is stopped does nothing before
-// it is continued.
-func (a *away) giveBack(sh *shadow.Shadow) {
-	if !a.memory.CompareAndSwap(memoryHeld, memoryGoing) {
+// giveBack gives the memory of the shadow back to the kernel, if it is in state from.
+func (a *away) giveBack(sh *shadow.Shadow, from int32) {
+	if !a.memory.CompareAndSwap(from, memoryGoing) {
 		return
 	}
 	err := sh.Release(&a.family.Members[0], thaw.Kept, func() { a.memory.Store(memoryGone) })
@@ -44,12 +45,13 @@ func (a *away) giveBack(sh *shadow.Shadow) {
 	}
 }
 
-// continued is told when the shadow goes on.
+// continued is told when the shadow goes on: a stopped one could give nothing back. It does nothing in an agent that was started
+// since, in whose shadow a result may still wait for its host.
 func (a *away) continued() {
 	a.mu.Lock()
 	sh := a.sh
 	a.mu.Unlock()
-	a.giveBack(sh)
+	a.giveBack(sh, memoryLater)
 }
 
 // What has become of the memory of a shadow.
@@ -58,12 +60,16 @@ const (
 	memoryGoing = 1
 	memoryGone  = 2
 	memoryKept  = 3 // and stays: the process is on its way home
+	memoryLater = 4 // held until the process, which is stopped, is continued
 )
 
 // clear says which areas of the shadow must be emptied before a guest's memory is put in: those that were not given back. From
 // then on the guest alone has the process.
 func (a *away) clear() []mem.Range {
-	for try := 0; !a.memory.CompareAndSwap(memoryHeld, memoryKept) && a.memory.Load() == memoryGoing && try < 500; try++ {
+	kept := func() bool {
+		return a.memory.CompareAndSwap(memoryHeld, memoryKept) || a.memory.CompareAndSwap(memoryLater, memoryKept)
+	}
+	for try := 0; !kept() && a.memory.Load() == memoryGoing && try < 500; try++ {
 		time.Sleep(10 * time.Millisecond)
 	}
 	if a.memory.Load() == memoryGone {

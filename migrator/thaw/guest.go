@@ -356,6 +356,12 @@ func (g *Guest) Final(f *image.Family) error {
 	if err := restoreProcess(l, m, false, false); err != nil {
 		return err
 	}
+	if m.Limits != g.Plan.Limits && m.Limits != ([16][2]uint64{}) { // it has set some while it was copied
+		g.Plan.Limits = m.Limits
+		if err := g.limit(l); err != nil {
+			return err
+		}
+	}
 	if err := g.setClocks(); err != nil {
 		return err
 	}
