@@ -64,6 +64,7 @@ func (n *Node) adopt() error {
 		}
 		all = append(all, found{pid, st.UID.Real, g})
 	}
+	agree(all)
 	var guests []found
 	for _, f := range all {
 		if thaw.IsGuest(f.uid) {
@@ -280,16 +281,11 @@ func (n *Node) adoptGuest(k found, guests []found) error {
 		})
 		return nil
 	}
-	pidfd, err := kern.PidfdOpen(k.pid)
+	listeners, err := listenersOf(k, members)
 	if err != nil {
 		return err
 	}
-	defer pidfd.Close()
-	listener, err := kern.PidfdGetfd(pidfd, int(kp.Listener), "seccomp listener")
-	if err != nil {
-		return err
-	}
-	den := &guest.Den{Keeper: k.g, KeeperID: k.pid, Listener: listener, Log: n.log}
+	den := &guest.Den{Keeper: k.g, KeeperID: k.pid, Log: n.log}
 	for _, d := range n.conf.Cgroup {
 		den.Cgroups = append(den.Cgroups, thaw.CgroupOf(d, id.Process{Home: home, PID: id.HomePID(h.PID)}, k.pid))
 	}
@@ -310,7 +306,7 @@ func (n *Node) adoptGuest(k found, guests []found) error {
 				_ = kern.Kill(body.pid, 9) // half born when the agent died: its parent asks again
 			}
 			if ok && host == body.pid {
-				t, err := n.adoptMember(den, i, home, body)
+				t, err := n.adoptMember(den, i, home, body, listeners[k.g.Member(i).Listener])
 				if err != nil {
 					n.log.Error("a guest that an earlier agent left could not be taken up", "pid", body.pid, "home", home, "number", pid, "err", err)
 					continue
@@ -321,6 +317,13 @@ func (n *Node) adoptGuest(k found, guests []found) error {
 	}
 	if len(tenants) == 0 {
 		return kern.Kill(k.pid, 9)
+	}
+	together := &company{}
+	for _, t := range tenants {
+		if t.g.Together() {
+			together.all = append(together.all, t)
+			t.company = together
+		}
 	}
 	for _, t := range tenants {
 		for _, parent := range tenants {
@@ -333,6 +336,31 @@ func (n *Node) adoptGuest(k found, guests []found) error {
 		n.log.Info("took up a guest", "process", t.g.Process, "epoch", t.g.Epoch, "pid", t.g.PID)
 	}
 	return nil
+}
+
+// listenersOf takes the listeners of the members of a keeper over, by their numbers there.
+func listenersOf(k found, members map[id.HomePID]int) (map[uint32]*os.File, error) {
+	pidfd, err := kern.PidfdOpen(k.pid)
+	if err != nil {
+		return nil, err
+	}
+	defer pidfd.Close()
+	out := map[uint32]*os.File{}
+	for _, i := range members {
+		fd := k.g.Member(i).Listener
+		if out[fd] != nil {
+			continue
+		}
+		if out[fd], err = kern.PidfdGetfd(pidfd, int(fd), "seccomp listener"); err != nil {
+			for _, f := range out {
+				if f != nil {
+					f.Close()
+				}
+			}
+			return nil, err
+		}
+	}
+	return out, nil
 }
 
 // tellEnds tells home of the guests that have ended while there was no agent.
@@ -406,12 +434,12 @@ func (n *Node) tellEnd(p id.Process, e id.Epoch, status int) {
 }
 
 // adoptMember takes charge of one guest, whose calls are not taken yet.
-func (n *Node) adoptMember(den *guest.Den, entry int, home id.Node, body found) (*tenant, error) {
+func (n *Node) adoptMember(den *guest.Den, entry int, home id.Node, body found, listener *os.File) (*tenant, error) {
 	m := den.Keeper.Member(entry)
 	p := id.Process{Home: home, PID: id.HomePID(m.PID), Start: m.Start}
 	cmd, _ := procfs.Default.Cmdline(body.pid)
 	t := &tenant{n: n, uid: 0, command: strings.Join(cmd, " "), done: make(chan struct{}), held: make(chan struct{}, 1)}
-	g, err := guest.New(guest.Options{Process: p, Epoch: id.Epoch(m.Epoch), PID: body.pid, Den: den, Entry: entry, Region: body.g,
+	g, err := guest.New(guest.Options{Process: p, Epoch: id.Epoch(m.Epoch), PID: body.pid, Den: den, Entry: entry, Region: body.g, Listener: listener,
 		Clocks: thaw.Clocks{Mono: clockOffset(body.pid, "monotonic"), Boot: clockOffset(body.pid, "boottime"), Real: body.g.Header().RealOffset}, Link: t, Log: n.log, Code: n.code})
 	if err != nil {
 		return nil, err

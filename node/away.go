@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -68,6 +69,7 @@ type away struct {
 	region *region.Region
 	sh     *shadow.Shadow // replaced when a homecoming is given up
 	uid    uint32
+	first  id.Process // of the family with which it moved; none: it moved alone
 	// privileged: it had rights of root when it left, by root's explicit word.
 	privileged bool
 	looking    atomic.Bool
@@ -79,6 +81,7 @@ type away struct {
 	// While the guest's last image is here and nothing is decided, homing is there; it is closed when the homecoming has ended.
 	homing  chan struct{}
 	claimed bool           // the process runs here from now on, and its guest nowhere
+	fallen  bool           // so it was decided for the whole family when its leases were over
 	cpu     time.Duration  // used away, as the host says
 	ended   chan struct{}  // closed when it is away no longer
 	users   sync.WaitGroup // of the region
@@ -107,9 +110,12 @@ func (n *Node) depart(r *record, f *image.Family, g *region.Region, where id.Nod
 		return nil, fmt.Errorf("take charge of the shadow of %v: %w", f.Process, err)
 	}
 	sh.OnCall = n.met.Call
-	g.Header().Peer = [64]byte{}
-	freeze.PutName(&g.Header().Peer, string(where))
+	h := g.Header()
+	freeze.PutName(&h.Peer, string(where))
 	a := &away{n: n, r: r, privileged: privileged(int(f.Process.PID)), epoch: f.Epoch, where: where, family: f, region: g, sh: sh, uid: f.Members[0].UID, ended: make(chan struct{})}
+	if h.FamilyPID != 0 {
+		a.first = id.Process{Home: n.name, PID: id.HomePID(h.FamilyPID), Start: h.FamilyStart}
+	}
 	a.attend(sh)
 	n.mu.Lock()
 	r.away, r.epoch, r.uid, r.comm = a, f.Epoch, a.uid, f.Members[0].Command
@@ -160,17 +166,6 @@ func (a *away) keepLease() {
 		a.r.trip.Unlock()
 		return
 	}
-}
-
-// expire decides that the guest has ended with its lease, unless it was heard of just now.
-func (a *away) expire() bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.claimed || kern.Now(kern.ClockBoottime) < int64(atomic.LoadUint64(&a.region.Header().LeaseEnd)) {
-		return false
-	}
-	a.claimed = true
-	return true
 }
 
 // isHome notes that a process runs at home again.
@@ -558,57 +553,84 @@ func (a *away) die(status int) {
 
 // ---- coming home
 
-// welcome takes a guest back.
+// welcome takes guests back that come together: one, in the usual case.
 func (n *Node) welcome(from id.Node, s *ferry.Stream, offer ferry.Offer) {
-	n.mu.Lock()
-	r := n.records[offer.Process]
-	var a *away
-	if r != nil {
-		a = r.away
-	}
-	n.mu.Unlock()
-	if a == nil || a.where != from || offer.Epoch != a.epoch+1 {
-		n.log.Warn("a process that is not away from here wants to come home", "process", offer.Process, "from", from)
-		_ = s.Send(wire.Refuse, offer.Epoch, nil)
-		return
-	}
-	if !r.trip.TryLock() {
-		_ = s.Send(wire.Refuse, offer.Epoch, nil)
-		return
-	}
-	defer r.trip.Unlock()
-	done, ok := a.use()
-	if !ok {
-		_ = s.Send(wire.Refuse, offer.Epoch, nil)
-		return
-	}
-	defer done()
-	n.setMoving(r, true)
-	defer n.setMoving(r, false)
-	f, stats, err := ferry.Welcome(&n.env, s, ferry.Returning{
-		Offer: offer, Region: a.region, Clear: a.clear(), Fixed: a.fixed(),
-		Room: a.room, Quiet: a.quiet, Resume: a.reopen, Claim: a.claim,
-	})
-	a.settled()
-	m := api.Move{PID: r.id.PID, Home: n.name, From: from, To: n.name, Cause: offer.Cause, Strategy: stats.Strategy, Epoch: offer.Epoch,
-		FreezeMS: ms(stats.Freeze), TotalMS: ms(stats.Total), Bytes: stats.Bytes, Rounds: stats.Rounds, Result: api.ResultMoved}
-	if f == nil {
-		m.Result, m.Error = api.ResultFailed, err.Error()
-		n.log.Warn("a homecoming was given up; the guest goes on where it is", "process", r.id, "from", from, "err", err)
-		n.moved(r, m, "home", stats)
-		return
-	}
+	all, release, err := n.expected(from, offer)
 	if err != nil {
-		n.log.Error("a process is home, but not all went well", "process", r.id, "err", err)
+		n.log.Warn("a process that is not away from here, or not free, wants to come home", "process", offer.Process, "from", from, "err", err)
+		_ = s.Send(wire.Refuse, offer.Epoch, nil)
+		return
 	}
-	n.mu.Lock()
-	r.epoch = offer.Epoch
-	r.settle(&f.Members[0])
-	n.mu.Unlock()
-	n.kin.note(r.id, f.Members[0].Away)
-	n.moved(r, m, "home", stats)
-	n.isHome(a, offer.Cause)
-	n.log.Info("came home", "process", r.id, "from", from, "cause", offer.Cause, "freeze", stats.Freeze, "bytes", stats.Bytes)
+	defer release()
+	var family []ferry.Returning
+	for _, a := range all {
+		family = append(family, ferry.Returning{Process: a.r.id, Region: a.region, Clear: a.clear(), Fixed: a.fixed(),
+			Room: a.room, Quiet: a.quiet, Resume: a.reopen})
+	}
+	f, stats, err := ferry.Welcome(&n.env, s, offer, family, func() bool { return claimAll(all) })
+	for i, a := range all {
+		a.settled()
+		r := a.r
+		m := api.Move{PID: r.id.PID, Home: n.name, From: from, To: n.name, Cause: offer.Cause, Strategy: stats.Strategy, Epoch: offer.Epoch,
+			FreezeMS: ms(stats.Freeze), TotalMS: ms(stats.Total), Bytes: stats.Bytes, Rounds: stats.Rounds, Result: api.ResultMoved}
+		if f == nil {
+			m.Result, m.Error = api.ResultFailed, err.Error()
+			n.log.Warn("a homecoming was given up; the guest goes on where it is", "process", r.id, "from", from, "err", err)
+			n.moved(r, m, "home", stats)
+			continue
+		}
+		if err != nil {
+			n.log.Error("a process is home, but not all went well", "process", r.id, "err", err)
+		}
+		n.mu.Lock()
+		r.epoch = offer.Epoch
+		r.settle(&f.Members[i])
+		n.mu.Unlock()
+		n.kin.note(r.id, f.Members[i].Away)
+		n.moved(r, m, "home", stats)
+		n.isHome(a, offer.Cause)
+		n.log.Info("came home", "process", r.id, "from", from, "cause", offer.Cause, "freeze", stats.Freeze, "bytes", stats.Bytes)
+	}
+}
+
+// expected finds those whom an offer to come home names, and keeps them from moving otherwise until release is called.
+func (n *Node) expected(from id.Node, offer ferry.Offer) (all []*away, release func(), err error) {
+	var undo []func()
+	release = func() {
+		for _, f := range slices.Backward(undo) {
+			f()
+		}
+	}
+	defer func() {
+		if err != nil {
+			release()
+		}
+	}()
+	for _, p := range offer.Family() {
+		n.mu.Lock()
+		r := n.records[p]
+		var a *away
+		if r != nil {
+			a = r.away
+		}
+		n.mu.Unlock()
+		if a == nil || a.where != from || offer.Epoch <= a.epoch {
+			return nil, nil, fmt.Errorf("%v is not there", p)
+		}
+		if !r.trip.TryLock() {
+			return nil, nil, fmt.Errorf("%v is on its way", p)
+		}
+		undo = append(undo, r.trip.Unlock)
+		done, ok := a.use()
+		if !ok {
+			return nil, nil, fmt.Errorf("%v is away no longer", p)
+		}
+		undo = append(undo, done)
+		n.setMoving(r, true)
+		undo = append(undo, func() { n.setMoving(r, false) })
+		all = append(all, a)
+	}
+	return all, release, nil
 }
 
 // room prepares the shadow for areas that will come home. Where it cannot, all is done when the guest is held.
@@ -643,16 +665,6 @@ func (a *away) quiet() {
 	sh := a.sh
 	a.mu.Unlock()
 	sh.Close()
-}
-
-// claim decides for the process here, unless the guest has attached since its last image came.
-func (a *away) claim() bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.seen == 0 {
-		a.claimed = true
-	}
-	return a.claimed
 }
 
 // settled lets those go on who have waited for the end of a homecoming.

@@ -243,10 +243,12 @@ func (n *Node) Explain(_ context.Context, asker control.Asker, pid id.HomePID, h
 		}
 		return control.Explanation{UID: row.UID, Explanation: api.Explanation{Process: row.Process, Movable: asker.Root() || asker.UID == row.UID, Candidate: true}}, nil
 	}
-	f, err := eligible.Gather(procfs.Default, int(pid), eligible.Options{Thorough: true})
+	fs, err := gatherFamily(int(pid))
 	if err != nil {
 		return control.Explanation{}, fmt.Errorf("process %d: %w: %v", pid, control.ErrNoProcess, err)
 	}
+	f := fs[0]
+	f.Family = nil // by itself
 	row := n.fromFacts(f, asker)
 	if r != nil {
 		if moved, ok := n.row(r); ok {
@@ -256,6 +258,14 @@ func (n *Node) Explain(_ context.Context, asker control.Asker, pid id.HomePID, h
 	e := control.Explanation{UID: row.UID, Explanation: api.Explanation{Process: row.Process}}
 	e.Refusals = eligible.Judge(f, n.rights(asker, false), nil)
 	e.Movable = len(e.Refusals) == 0
+	if rs := judgeFamily(fs, n.rights(asker, false), nil); len(fs) > 1 && len(rs) == 0 {
+		e.Movable = true
+		for _, x := range fs[1:] {
+			e.Family = append(e.Family, id.HomePID(x.PID))
+		}
+	} else if len(fs) > 1 {
+		e.Refusals = rs
+	}
 	e.Unfit = n.balance.unfit(f)
 	e.Candidate = len(eligible.Judge(f, eligible.OwnerOf(f), nil)) == 0 && len(e.Unfit) == 0 && !row.Locked
 	e.Process.Refusals = e.Refusals

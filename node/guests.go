@@ -37,6 +37,7 @@ type tenant struct {
 	came    time.Time
 	trip    sync.Mutex // held on the way home
 	parent  *tenant    // of one that was born here
+	company *company   // nil: it came alone, or was born here
 
 	mu     sync.Mutex
 	conn   *ferry.Stream
@@ -59,11 +60,11 @@ func (n *Node) receive(from id.Node, s *ferry.Stream, offer ferry.Offer) {
 		_ = s.Send(wire.Refuse, offer.Epoch, nil)
 		return
 	}
-	var t *tenant
+	var ts []*tenant
 	var reap func()
-	err := ferry.Receive(&n.env, s, offer, n.conf.Cgroup, n.admit(from), func(a *ferry.Arrived) {
-		if t = n.newTenant(a); t != nil {
-			reap = a.Guest.Reap
+	err := ferry.Receive(&n.env, s, offer, n.conf.Cgroup, n.admit(from), func(as []*ferry.Arrived) {
+		if ts = n.newTenants(as); ts != nil {
+			reap = as[0].Guest.Reap
 		}
 	})
 	if reap != nil { // only now: while the keeper is traced, a wait for its end would take its stops away from the tracer
@@ -73,30 +74,51 @@ func (n *Node) receive(from id.Node, s *ferry.Stream, offer ferry.Offer) {
 	if err != nil {
 		v.Result = api.ResultFailed
 		n.log.Warn("a guest did not arrive", "process", offer.Process, "from", from, "err", err)
-		if t != nil {
+		for _, t := range ts {
 			t.forget()
 		}
-	} else if t == nil {
+	} else if ts == nil {
 		v.Result = api.ResultRefused
-	} else {
-		t.g.Begin()
+	}
+	if err == nil {
+		for _, t := range ts {
+			t.g.Begin()
+		}
 	}
 	n.met.MoveDone(v)
 }
 
-// newTenant takes charge of a guest that is about to run.
-func (n *Node) newTenant(a *ferry.Arrived) *tenant {
-	t := &tenant{n: n, uid: a.Offer.UID, command: a.Offer.Command, before: time.Duration(a.Offer.CPUTime), came: time.Now(), done: make(chan struct{}), held: make(chan struct{}, 1)}
-	den := &guest.Den{Keeper: a.Guest.Region(), KeeperID: a.Guest.KeeperPID(), Listener: a.Guest.Listener, Cgroups: a.Guest.Cgroups, Log: n.log}
-	g, err := guest.New(guest.Options{Process: a.Offer.Process, Epoch: a.Offer.Epoch, PID: a.PID, Den: den, Region: a.Guest.P.Region,
-		Clocks: a.Guest.Plan.Clocks, Restarts: a.Restarts, Until: a.Until, Image: a.Image, Link: t, Log: n.log, Code: n.code})
-	if err != nil {
-		n.log.Error("a guest cannot be served", "process", a.Offer.Process, "err", err)
-		a.Guest.Discard()
-		return nil
+// newTenants takes charge of guests that are about to run.
+func (n *Node) newTenants(as []*ferry.Arrived) []*tenant {
+	first := as[0].Guest
+	den := &guest.Den{Keeper: first.Region(), KeeperID: first.KeeperPID(), Cgroups: first.Cgroups, Log: n.log}
+	var together *company
+	if len(as) > 1 {
+		together = &company{}
 	}
-	t.take(g)
-	return t
+	var ts []*tenant
+	for entry, a := range as {
+		t := &tenant{n: n, uid: a.Image.UID, command: a.Image.Command, before: time.Duration(a.Image.CPUTime + a.Image.Away.Run), came: time.Now(),
+			done: make(chan struct{}), held: make(chan struct{}, 1), company: together}
+		g, err := guest.New(guest.Options{Process: a.Process, Epoch: a.Offer.Epoch, PID: a.PID, Den: den, Entry: entry, Region: a.Guest.P.Region,
+			Listener: a.Guest.Listener, Clocks: a.Guest.Plan.Clocks, Restarts: a.Restarts, Until: a.Until, Image: a.Image, Link: t, Log: n.log, Code: n.code})
+		if err != nil {
+			n.log.Error("a guest cannot be served", "process", a.Process, "err", err)
+			first.Discard()
+			return nil
+		}
+		t.g = g
+		ts = append(ts, t)
+	}
+	for _, t := range ts { // when all are known: they go home together
+		if together != nil {
+			together.all = append(together.all, t)
+		}
+	}
+	for _, t := range ts {
+		t.take(t.g)
+	}
+	return ts
 }
 
 // take begins the service of a guest.
@@ -520,69 +542,86 @@ func (t *tenant) WantHome(call string) {
 	}()
 }
 
-// sendHome brings a guest home. It is no error when the guest has ended or gone meanwhile.
+// sendHome brings a guest home, and those that came with it. It is no error when it has ended or gone meanwhile.
 func (n *Node) sendHome(t *tenant, cause string) error {
-	if !t.trip.TryLock() {
+	ts, unlock := t.together()
+	if ts == nil {
 		return nil // it is on its way
 	}
-	defer t.trip.Unlock()
-	select {
-	case <-t.done:
-		return nil
-	default:
-	}
+	defer unlock()
 	s, err := n.dial(context.Background(), t.g.Process.Home, transport.ProtoMove)
 	if err != nil {
 		return err
 	}
 	defer s.Close()
-	offer := ferry.Offer{Process: t.g.Process, Epoch: t.g.Epoch + 1, Homeward: true, UID: t.uid, Command: t.command, Cause: cause}
-	lost := func() bool {
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		return t.conn == nil || s.Err() != nil
+	first := ts[0]
+	offer := ferry.Offer{Process: first.g.Process, Homeward: true, UID: first.uid, Command: first.command, Cause: cause}
+	var family []ferry.Service
+	for _, x := range ts {
+		offer.Epoch = max(offer.Epoch, x.g.Epoch+1)
+		if x != first {
+			offer.Others = append(offer.Others, x.g.Process)
+		}
+		lost := func() bool {
+			x.mu.Lock()
+			defer x.mu.Unlock()
+			return x.conn == nil || s.Err() != nil
+		}
+		x.mu.Lock()
+		x.lost = lost
+		x.mu.Unlock()
+		family = append(family, ferry.Service{Guest: x.g, Lost: lost, Pause: x.pause})
 	}
-	t.mu.Lock()
-	t.lost = lost
-	t.mu.Unlock()
-	out, err := ferry.SendHome(&n.env, s, t.g, offer, ferry.Service{Lost: lost, Pause: t.pause})
-	if out.State != migrator.Gone && out.State != migrator.Committed {
-		t.resume()
-	}
+	out, err := ferry.SendHome(&n.env, s, offer, family)
 	v := metrics.Move{Direction: metrics.Back, Cause: cause, Result: api.ResultMoved, Freeze: out.Stats.Freeze, Total: out.Stats.Total, Bytes: out.Stats.Bytes, Rounds: out.Stats.Rounds}
 	switch out.State {
 	case migrator.Gone:
 		err = nil
-		t.forget()
-	case migrator.Committed:
-		t.mu.Lock()
-		t.doomed = true
-		if t.conn != nil {
-			t.conn.Close()
+		for _, x := range ts {
+			x.forget()
 		}
-		t.mu.Unlock()
-		n.log.Warn("a guest was given back and the answer lost; its lease ends it", "process", t.g.Process, "err", err)
+	case migrator.Committed:
+		n.log.Warn("a guest was given back and the answer lost; its lease ends it", "process", first.g.Process, "err", err)
 		v.Result, err = api.ResultFailed, nil
-		n.goes(func() {
-			select {
-			case <-n.ctx.Done():
-			case <-time.After(n.env.MoveLease + migrator.Margin):
-				t.forget()
-			}
-		})
+		for _, x := range ts {
+			x.doom()
+		}
 	default:
+		for _, x := range ts {
+			x.resume()
+		}
 		v.Result = api.ResultFailed
 	}
 	n.met.MoveDone(v)
 	return err
 }
 
+// doom lets a guest end with its lease, which was shortened: its home has the process.
+func (t *tenant) doom() {
+	t.mu.Lock()
+	t.doomed = true
+	if t.conn != nil {
+		t.conn.Close()
+	}
+	t.mu.Unlock()
+	t.n.goes(func() {
+		select {
+		case <-t.n.ctx.Done():
+		case <-time.After(t.n.env.MoveLease + migrator.Margin):
+			t.forget()
+		}
+	})
+}
+
 // admit decides about guests.
 func (n *Node) admit(from id.Node) ferry.Admit {
 	return func(o ferry.Offer) (image.Refusals, func(bool)) {
 		n.mu.Lock()
-		closing := n.closing
-		here := n.guests[o.Process] != nil
+		closing, here, highest := n.closing, false, 0
+		for _, p := range o.Family() {
+			here = here || n.guests[p] != nil
+			highest = max(highest, int(p.PID))
+		}
 		n.mu.Unlock()
 		var rs image.Refusals
 		switch {
@@ -594,7 +633,7 @@ func (n *Node) admit(from id.Node) ferry.Admit {
 		if o.VDSO != "" && o.VDSO != n.target.VDSOBuildID {
 			rs = append(rs, image.Refusal{What: "vdso", Why: "The kernels of the two nodes have different vDSOs: programs hold addresses in it.", Evidence: o.VDSO + " against " + n.target.VDSOBuildID})
 		}
-		if int(o.Process.PID) >= n.target.PIDMax {
+		if highest >= n.target.PIDMax {
 			rs = append(rs, image.Refusal{What: "pid-max", Why: fmt.Sprintf("The process number is above what %s can give.", n.name), Evidence: fmt.Sprintf("kernel.pid_max = %d", n.target.PIDMax)})
 		}
 		if len(rs) > 0 {

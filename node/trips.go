@@ -11,6 +11,7 @@ import (
 
 	"mosix/internal/id"
 	"mosix/internal/image"
+	"mosix/internal/kern"
 	"mosix/internal/procfs"
 	"mosix/internal/region"
 	"mosix/internal/transport"
@@ -116,7 +117,8 @@ func (n *Node) carry(ctx context.Context, p id.Process, o order) (res api.Migrat
 	}
 	n.setMoving(r, true)
 	defer n.setMoving(r, false)
-	f, rs, err := n.judge(ctx, int(p.PID), o)
+	since := ticksNow()
+	fs, rs, err := n.judge(ctx, int(p.PID), o)
 	if err != nil {
 		res.Error = err.Error()
 		n.tidy(r)
@@ -125,7 +127,12 @@ func (n *Node) carry(ctx context.Context, p id.Process, o order) (res api.Migrat
 	if len(rs) > 0 {
 		return refuse(rs...)
 	}
-	out, err := n.leave(ctx, r, f, o)
+	others, release, refusal := n.gather(ctx, fs[1:])
+	if refusal != nil {
+		return refuse(*refusal)
+	}
+	defer release()
+	out, err := n.leave(ctx, append([]*record{r}, others...), fs, since, o)
 	res.FreezeMS += ms(out.Stats.Freeze)
 	res.TotalMS, res.Rounds = ms(time.Since(t0)), out.Stats.Rounds
 	res.Bytes += out.Stats.Bytes
@@ -138,7 +145,6 @@ func (n *Node) carry(ctx context.Context, p id.Process, o order) (res api.Migrat
 	switch {
 	case out.State == migrator.Gone:
 		res.Result = api.ResultMoved
-		m.Epoch++
 	case errors.As(err, &ref):
 		res.Result, res.Refusals = api.ResultRefused, ref.Refusals
 		for _, x := range ref.Refusals {
@@ -152,60 +158,85 @@ func (n *Node) carry(ctx context.Context, p id.Process, o order) (res api.Migrat
 	}
 	m.Result = res.Result
 	n.moved(r, m, metrics.Out, out.Stats)
+	for _, x := range others {
+		m.PID, m.Bytes = x.id.PID, 0 // they are counted once
+		if m.Result != api.ResultMoved {
+			n.tidy(x)
+		}
+		n.remember(x, m)
+	}
 	return res
 }
 
-// judge looks at a process that is at home, and at what speaks against its move. What many processes are for an instant, in the
-// middle of starting a program, is given time to pass.
-func (n *Node) judge(ctx context.Context, pid int, o order) (f eligible.Facts, rs image.Refusals, err error) {
+// judge looks at a process that is at home and at those that would have to move with it, and at what speaks against that. What many
+// processes are for an instant, in the middle of starting a program, is given time to pass. The balancer moves nobody together
+// with others: it weighs one process at a time.
+func (n *Node) judge(ctx context.Context, pid int, o order) (fs []eligible.Facts, rs image.Refusals, err error) {
 	target := n.targetOf(ctx, o.to)
 	for try := 0; ; try++ {
-		if f, err = eligible.Gather(procfs.Default, pid, eligible.Options{Thorough: true}); err != nil {
-			return f, nil, err
+		if fs, err = gatherFamily(pid); err != nil {
+			return fs, nil, err
 		}
-		rs = eligible.Judge(f, o.asker, target)
+		if o.auto {
+			fs = fs[:1]
+			fs[0].Family = nil
+		}
+		rs = judgeFamily(fs, o.asker, target)
 		if len(rs) != 1 || rs[0].What != eligible.SharedSpace || try == 30 || ctx.Err() != nil {
-			return f, rs, nil
+			return fs, rs, nil
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
 }
 
-// leave sends a process that is at home to another node.
-func (n *Node) leave(ctx context.Context, r *record, f eligible.Facts, o order) (ferry.Outcome, error) {
+// ticksNow is the time since the machine was started as /proc counts it.
+func ticksNow() uint64 {
+	return uint64(kern.Now(kern.ClockBoottime) / (int64(time.Second) / procfs.TicksPerSecond))
+}
+
+// leave sends processes that are at home to another node. The first is the one that is wanted there.
+func (n *Node) leave(ctx context.Context, rs []*record, fs []eligible.Facts, since uint64, o order) (ferry.Outcome, error) {
 	s, err := n.dial(ctx, o.to, transport.ProtoMove)
 	if err != nil {
 		return ferry.Outcome{State: migrator.Stayed}, err
 	}
 	defer s.Close()
-	n.mu.Lock()
-	epoch := r.epoch + 1
-	n.mu.Unlock()
-	offer := ferry.Offer{Process: r.id, Epoch: epoch, UID: f.Status.UID.Real, Command: strings.Join(f.Command, " "), Threads: uint32(len(f.Threads)),
-		Bytes: f.Status.VMRSSBytes, Ready: max(o.ready, 1), VDSO: f.VDSOBuildID, Auto: o.auto, Cause: o.cause, Load: o.load, CPUTime: uint64(cpuOf(f.Stat)) + r.usedAway()}
-	if offer.CPUs, offer.Speed = o.cpus, o.speed; o.cpus == 0 {
-		offer.CPUs, offer.Speed = n.balance.capacity()
-	}
-	if len(offer.Command) > 4096 {
-		offer.Command = offer.Command[:4096]
-	}
+	offer := n.offer(rs, fs, o)
 	env := n.env
 	if o.strategy == api.StopAndCopy {
 		env.Rounds = 0
 	}
-	var a *away
-	release := func() {}
-	defer func() { release() }()
+	var gone []*away
+	var undo []func()
+	defer func() {
+		for _, f := range undo {
+			f()
+		}
+	}()
 	out, err := ferry.Send(&env, s, offer, ferry.Hooks{
-		Used: r.charge,
-		Parked: func(f *image.Family, g *region.Region) (err error) {
-			if a, err = n.depart(r, f, g, o.to); err == nil {
-				release, _ = a.use() // of the region: also when the move is given up
+		Since: since,
+		Used: func(p id.Process, m *image.Process) {
+			for _, r := range rs {
+				if r.id == p {
+					r.charge(m)
+				}
 			}
-			return err
+		},
+		Parked: func(records []*image.Family, regions []*region.Region) error {
+			for i, r := range rs {
+				a, err := n.depart(r, records[i], regions[i], o.to)
+				if err != nil {
+					return err
+				}
+				gone = append(gone, a)
+				if done, ok := a.use(); ok { // of the region: also when the move is given up
+					undo = append(undo, done)
+				}
+			}
+			return nil
 		},
 		Unparked: func() {
-			if a != nil {
+			for _, a := range gone {
 				n.isHome(a, "")
 			}
 		},
@@ -213,8 +244,34 @@ func (n *Node) leave(ctx context.Context, r *record, f eligible.Facts, o order) 
 	if out.State == migrator.Stayed {
 		return out, err
 	}
-	n.log.Info("moved", "process", r.id, "to", o.to, "cause", o.cause, "state", out.State, "freeze", out.Stats.Freeze, "total", out.Stats.Total, "bytes", out.Stats.Bytes)
+	for _, r := range rs {
+		n.log.Info("moved", "process", r.id, "to", o.to, "cause", o.cause, "state", out.State, "freeze", out.Stats.Freeze, "total", out.Stats.Total, "bytes", out.Stats.Bytes)
+	}
 	return out, err
+}
+
+// offer tells another node what would come.
+func (n *Node) offer(rs []*record, fs []eligible.Facts, o order) ferry.Offer {
+	f, r := &fs[0], rs[0]
+	offer := ferry.Offer{Process: r.id, UID: f.Status.UID.Real, Command: strings.Join(f.Command, " "),
+		Ready: max(o.ready, 1), VDSO: f.VDSOBuildID, Auto: o.auto, Cause: o.cause, Load: o.load, CPUTime: uint64(cpuOf(f.Stat)) + r.usedAway()}
+	n.mu.Lock()
+	for i, x := range rs {
+		offer.Epoch = max(offer.Epoch, x.epoch+1)
+		offer.Threads += uint32(len(fs[i].Threads))
+		offer.Bytes += fs[i].Status.VMRSSBytes
+		if i > 0 {
+			offer.Others = append(offer.Others, x.id)
+		}
+	}
+	n.mu.Unlock()
+	if offer.CPUs, offer.Speed = o.cpus, o.speed; o.cpus == 0 {
+		offer.CPUs, offer.Speed = n.balance.capacity()
+	}
+	if len(offer.Command) > 4096 {
+		offer.Command = offer.Command[:4096]
+	}
+	return offer
 }
 
 func (n *Node) isMoving(r *record) bool {

@@ -301,7 +301,7 @@ func (g *Guest) parent(c *call, p, q *tracer.Process, n *tracer.Thread, b *beari
 	pid, about := b.pid, b.res.Out[0].Data
 	o := Options{
 		Process: id.Process{Home: g.Process.Home, PID: pid, Start: binary.LittleEndian.Uint64(about)}, Epoch: id.Epoch(binary.LittleEndian.Uint64(about[8:])),
-		PID: q.PID, Den: g.Den, Clocks: g.Clocks, Image: &image.Process{}, Log: g.log, Code: g.code,
+		PID: q.PID, Den: g.Den, Listener: g.listener, Clocks: g.Clocks, Image: &image.Process{}, Log: g.log, Code: g.code,
 	}
 	var shares uint32
 	if c.wish.SharesMemory {
@@ -327,7 +327,7 @@ func (g *Guest) parent(c *call, p, q *tracer.Process, n *tracer.Thread, b *beari
 	}
 	var err error
 	if o.Entry, err = g.Den.book(stub.Member{PID: uint32(pid), Deadline: g.Deadline(), Start: o.Process.Start, Epoch: uint64(o.Epoch),
-		Base: uint64(g.Region.Base), Shares: shares}); err != nil {
+		Base: uint64(g.Region.Base), Shares: shares, Listener: g.member().Listener}); err != nil {
 		return err
 	}
 	if err := g.link.Born(Newborn{Options: o, Parent: g}); err != nil {
@@ -441,6 +441,9 @@ func (g *Guest) Lends(child id.HomePID) bool {
 	}
 	return false
 }
+
+// Together reports whether the guest has arrived with others.
+func (g *Guest) Together() bool { return g.member().Together != 0 }
 
 // AwaitEnd waits, for d at most, until the keeper has seen the end of this guest.
 func (g *Guest) AwaitEnd(d time.Duration) {

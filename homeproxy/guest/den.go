@@ -17,12 +17,11 @@ import (
 	"mosix/migrator/thaw"
 )
 
-// Den is what the guests share that stem from one arrival: the keeper and its namespaces, the filter, ids and cgroups. The first of
-// them arrived, the others were born here.
+// Den is what the guests share that stem from one arrival: the keeper and its namespaces, ids and cgroups. The first of them, a
+// family in the usual case of one, have arrived, the others were born here.
 type Den struct {
 	Keeper   *region.Region
 	KeeperID int
-	Listener *os.File
 	Cgroups  []string
 	Log      *slog.Logger
 
@@ -33,6 +32,7 @@ type Den struct {
 	tasks  map[int]*Guest     // by thread numbers here
 	notes  map[id.HomePID]int // the entries of threads in the keeper's notebook
 	free   []int              // entries of threads that have ended
+	serves map[*os.File]bool  // the listeners of the filters: one for each process that has arrived, and those that it has made
 	quit   chan struct{}      // closed when nobody is served any more; nil before Serve
 	wg     sync.WaitGroup
 }
@@ -64,14 +64,17 @@ func (d *Den) dropTask(host int, g *Guest) {
 	d.mu.Unlock()
 }
 
-// serve begins to take notifications, with the first guest that is served.
-func (d *Den) serve() {
+// serve begins to take the notifications of a filter, with the first guest that is served and has it.
+func (d *Den) serve(listener *os.File) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.quit == nil {
-		d.quit = make(chan struct{})
+		d.quit, d.serves = make(chan struct{}), map[*os.File]bool{}
+	}
+	if !d.serves[listener] {
+		d.serves[listener] = true
 		d.wg.Add(1)
-		go d.receive(d.quit)
+		go d.receive(listener, d.quit)
 	}
 }
 
@@ -104,13 +107,15 @@ func (d *Den) close() {
 	if err := kern.Kill(d.KeeperID, abi.SIGKILL); err != nil && !kern.IsGone(err) {
 		d.Log.Warn("cannot end a keeper", "keeper", d.KeeperID, "err", err)
 	}
-	d.Listener.Close()
+	for l := range d.serves {
+		l.Close()
+	}
 	d.Keeper.Close()
 	thaw.RemoveCgroups(d.Cgroups)
 }
 
 // receive is the loop that takes notifications.
-func (d *Den) receive(quit chan struct{}) {
+func (d *Den) receive(listener *os.File, quit chan struct{}) {
 	defer d.wg.Done()
 	var m meter
 	for {
@@ -119,14 +124,14 @@ func (d *Den) receive(quit chan struct{}) {
 			return
 		default:
 		}
-		in, hup := kern.PollIn(d.Listener, 200*time.Millisecond)
+		in, hup := kern.PollIn(listener, 200*time.Millisecond)
 		if hup && !in {
 			return
 		}
 		if !in {
 			continue
 		}
-		n, err := kern.NotifRecv(d.Listener)
+		n, err := kern.NotifRecv(listener)
 		if err != nil {
 			continue // ENOENT: the caller died between the two
 		}
@@ -135,7 +140,7 @@ func (d *Den) receive(quit chan struct{}) {
 		d.mu.Unlock()
 		if g == nil {
 			d.Log.Error("a call of a thread that is not known", "keeper", d.KeeperID, "thread", n.PID)
-			_ = kern.NotifSend(d.Listener, n.ID, -int64(kern.ENOSYS), false)
+			_ = kern.NotifSend(listener, n.ID, -int64(kern.ENOSYS), false)
 			continue
 		}
 		g.handle(n)
@@ -188,7 +193,7 @@ func (d *Den) book(m stub.Member) (int, error) {
 	e := d.Keeper.Member(i)
 	// The keeper passes over entries that have ended; the last word makes it one that lives.
 	atomic.StoreUint32(&e.Ended, 1)
-	e.PID, e.Status, e.Deadline, e.Start, e.Epoch, e.Base, e.Shares = m.PID, 0, m.Deadline, m.Start, m.Epoch, m.Base, m.Shares
+	e.PID, e.Status, e.Deadline, e.Start, e.Epoch, e.Base, e.Shares, e.Listener, e.Together = m.PID, 0, m.Deadline, m.Start, m.Epoch, m.Base, m.Shares, m.Listener, 0
 	atomic.StoreUint32(&e.Ended, 0)
 	if i == n {
 		atomic.StoreUint32(&k.Count, uint32(n+1))

@@ -51,7 +51,8 @@ type Guest struct {
 	Region  *region.Region // of the guest itself
 	Clocks  thaw.Clocks
 
-	entry int // in the keeper's table
+	entry    int      // in the keeper's table
+	listener *os.File // of its filter
 
 	link Link
 	log  *slog.Logger
@@ -146,6 +147,7 @@ type Options struct {
 	Den      *Den
 	Entry    int // in the keeper's table
 	Region   *region.Region
+	Listener *os.File // of its filter
 	Clocks   thaw.Clocks
 	Restarts map[id.HomePID]uint32
 	Image    *image.Process // that it was made from; nil where an earlier agent has made it
@@ -161,7 +163,7 @@ func New(o Options) (*Guest, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &Guest{Process: o.Process, Epoch: o.Epoch, PID: o.PID, Den: o.Den, entry: o.Entry, Region: o.Region,
+	g := &Guest{Process: o.Process, Epoch: o.Epoch, PID: o.PID, Den: o.Den, entry: o.Entry, listener: o.Listener, Region: o.Region,
 		Clocks: o.Clocks, link: o.Link, log: o.Log, code: o.Code,
 		tids: tids, back: map[int]id.HomePID{}, calls: map[id.HomePID]*call{}, seqs: map[id.HomePID]id.Seq{}, restarts: o.Restarts, until: o.Until,
 		inject: map[int]bool{}, cut: map[int]begun{}, stopping: map[int]bool{}, cloning: map[int][5]uint64{}, bearing: map[id.HomePID]*bearing{}, waits: map[id.HomePID]*wait{}, done: make(chan struct{})}
@@ -206,7 +208,7 @@ func (g *Guest) WriteMemory(a mem.Addr, b []byte) (int, error) {
 
 // Serve takes the guest's calls until it ends or Stop is called.
 func (g *Guest) Serve() {
-	g.Den.serve()
+	g.Den.serve(g.listener)
 	g.wg.Add(1)
 	go g.await()
 }
@@ -283,7 +285,7 @@ func (g *Guest) end(status int) {
 }
 
 func (g *Guest) send(id uint64, ret int64) {
-	if err := kern.NotifSend(g.Den.Listener, id, ret, false); err != nil && !errors.Is(err, kern.ENOENT) {
+	if err := kern.NotifSend(g.listener, id, ret, false); err != nil && !errors.Is(err, kern.ENOENT) {
 		g.log.Warn("cannot answer a guest's call", "process", g.Process, "err", err)
 	}
 }
@@ -315,7 +317,7 @@ func (g *Guest) unheard(ts ...*tracer.Thread) {
 }
 
 func (g *Guest) proceed(id uint64) {
-	if err := kern.NotifSend(g.Den.Listener, id, 0, true); err != nil && !errors.Is(err, kern.ENOENT) {
+	if err := kern.NotifSend(g.listener, id, 0, true); err != nil && !errors.Is(err, kern.ENOENT) {
 		g.log.Warn("cannot let a guest's call go on", "process", g.Process, "err", err)
 	}
 }

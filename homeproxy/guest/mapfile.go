@@ -141,7 +141,7 @@ func (g *Guest) filled(c *call, res homeproxy.Result) bool {
 // install puts the stand-in where the guest has the descriptor of the file, and lets the guest's kernel map it. The guest has no
 // descriptors of its own: what stands there later is mapped by nobody but us.
 func (g *Guest) install(c *call) {
-	err := kern.NotifAddFD(g.Den.Listener, c.id, c.filling.in.ro, int(int32(c.args[4])))
+	err := kern.NotifAddFD(g.listener, c.id, c.filling.in.ro, int(int32(c.args[4])))
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.files.viewed = false

@@ -148,7 +148,7 @@ func (g *Guest) Adopt() error {
 		if nr := le.Uint32(b[28:]); nr != 0 {
 			g.restarts[tid] = nr
 		}
-		if nid == 0 || !kern.NotifValid(g.Den.Listener, nid) {
+		if nid == 0 || !kern.NotifValid(g.listener, nid) {
 			continue
 		}
 		nr, args, err := blockedIn(g.PID, host)

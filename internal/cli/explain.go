@@ -40,10 +40,22 @@ func (a *app) printExplanation(e api.Explanation) error {
 	fmt.Fprintf(&b, "%s  %s  %s\n", id.Process{Home: p.Home, PID: p.PID}, printable(p.User), cut(printable(command(p)), max(a.width-20, 0)))
 	fmt.Fprintf(&b, "runs on    %s (%s), %s so far\n", p.Where, processState(p), count(p.Moves, "move"))
 	fmt.Fprintf(&b, "uses       %s of CPU time, %s of memory, %s\n", humanCPU(p.CPUSeconds), humanBytes(p.RSSBytes), count(p.Threads, "thread"))
-	verdict(&b, "command    ", "may move by your command", e.Movable, e.Refusals)
+	yes := "may move by your command"
+	if len(e.Family) > 0 {
+		yes += fmt.Sprintf(", together with %s", listPIDs(e.Family))
+	}
+	verdict(&b, "command    ", yes, e.Movable, e.Refusals)
 	verdict(&b, "balancer   ", "would be moved by the balancer if that pays", e.Candidate, e.Unfit)
 	_, err := fmt.Fprint(a.out, b.String())
 	return err
+}
+
+func listPIDs(pids []id.HomePID) string {
+	var words []string
+	for _, p := range pids {
+		words = append(words, fmt.Sprint(p))
+	}
+	return strings.Join(words, ", ")
 }
 
 func verdict(b *strings.Builder, head, yes string, ok bool, why image.Refusals) {

@@ -55,14 +55,29 @@ func Decode(b []byte) (*Family, error) {
 
 // check refuses an image that could not be of a process.
 func (f *Family) check() error {
-	if len(f.Members) != 1 {
-		return fmt.Errorf("the image has %d members, this agent thaws families of one", len(f.Members))
+	if len(f.Members) == 0 || len(f.Members) > MaxMembers {
+		return fmt.Errorf("the image of %v has %d processes, at least 1 and at most %d are due", f.Process, len(f.Members), MaxMembers)
 	}
-	p := &f.Members[0]
-	if len(p.Threads) == 0 || p.Threads[0].TID != p.PID || p.PID != f.Process.PID {
-		return fmt.Errorf("the image of %v has no leading thread", f.Process)
+	if f.Members[0].PID != f.Process.PID {
+		return fmt.Errorf("the image of %v begins with process %d", f.Process, f.Members[0].PID)
 	}
-	return CheckAreas(p.Areas)
+	seen := map[id.HomePID]bool{}
+	for i := range f.Members {
+		p := &f.Members[i]
+		if len(p.Threads) == 0 || p.Threads[0].TID != p.PID {
+			return fmt.Errorf("process %d in the image of %v has no leading thread", p.PID, f.Process)
+		}
+		for j := range p.Threads {
+			if tid := p.Threads[j].TID; seen[tid] {
+				return fmt.Errorf("the image of %v has thread %d twice", f.Process, tid)
+			}
+			seen[p.Threads[j].TID] = true
+		}
+		if err := CheckAreas(p.Areas); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // CheckAreas refuses a list of areas that is not ascending, not of whole pages, or not in a program's half of the addresses.

@@ -15,6 +15,9 @@ type Family struct {
 	Members []Process
 }
 
+// MaxMembers is how many processes may move together.
+const MaxMembers = 32
+
 // Process is one member.
 type Process struct {
 	PID        id.HomePID

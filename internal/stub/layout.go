@@ -24,7 +24,8 @@ import "mosix/internal/mem"
 //	1  2026-11  first
 //	2  2026-11  a slot's call may make a thread or a process (SlotClone); a keeper has several members and gives out numbers
 //	3  2026-11  a guest's realtime follows home's: Header.Clock
-const Version = 3
+//	4  2026-11  families: Header.FamilyPID and FamilyStart; each Member has a Listener of its own
+const Version = 4
 
 // Offsets and sizes of the region's parts, in bytes.
 const (
@@ -98,6 +99,11 @@ type Header struct {
 	ClockCount uint32
 	_          uint32
 	Clock      [2]ClockLine
+
+	// Of a shadow that moved with others: the first member of its family, by number and start; 0 where it moved alone.
+	FamilyPID   uint32
+	_           uint32
+	FamilyStart uint64
 }
 
 // Slot is at the start of each slot. The agent fills Nr to Mask, then bumps Req; the stub answers with Done = Req.
@@ -164,8 +170,8 @@ type Keeper struct {
 	Status   uint32 // of the last child that was reaped
 	Count    uint32 // entries of the table of members that have ever been used
 	Doorbell uint32 // bumped and woken when a member has ended and when Ask was answered
-	Listener uint32 // descriptor numbers in the keeper: of the filter,
-	LastPID  uint32 // and of the file that says which number the next process or thread gets
+	_        uint32
+	LastPID  uint32 // descriptor number in the keeper: of the file that says which number the next process or thread gets
 	Ask      uint32 // the agent wants Text written there, then sends SIGCHLD; the keeper answers with Answer = Ask
 	Answer   uint32
 	TextLen  uint32
@@ -178,13 +184,13 @@ type Member struct {
 	PID      uint32 // in the keeper's namespace; 0: free
 	Status   uint32 // when it has ended: its wait status
 	Ended    uint32 // 1 when it was reaped
-	_        uint32
+	Listener uint32 // descriptor number in the keeper: of its filter
 	Deadline uint64 // CLOCK_BOOTTIME, ns: it is killed here
 	Start    uint64 // of the process, as id.Process
 	Epoch    uint64
 	Base     uint64 // where its region is
 	Shares   uint32 // the number of the member with which it shares memory until it executes a program or ends; 0: none
-	_        uint32
+	Together uint32 // 1: it has arrived with all others that have 1 here, and goes home with them
 	_        uint64
 }
 

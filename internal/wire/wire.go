@@ -19,9 +19,10 @@ import (
 //	1  2026-11  first
 //	2  2026-11  Masks, Pends; Attached has the signals of signalfds at its end, Signal whether it is for one thread
 //	3  2026-11  File; areas say of which object they are parts; Grant has home's realtime, Usage and Died what was used away, at their ends
+//	4  2026-11  Member; Offer has the others of a family at its end
 const (
-	MinVersion = 3
-	MaxVersion = 3
+	MinVersion = 4
+	MaxVersion = 4
 )
 
 // MaxFrame is the largest payload, in bytes.
@@ -51,6 +52,7 @@ const (
 	Abort    Type = 17 // either: it stays, or goes on, where it was
 	Beat     Type = 18 // either, again and again: this agent lives and the way is open
 	File     Type = 19 // how long an object is of which the process has parts, and some of its content
+	Member   Type = 20 // of which member of the family the next Prepare, Layout, Pages and File are; the first at the beginning
 )
 
 // Frames of a guest's service; the host dials.

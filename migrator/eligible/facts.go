@@ -1,6 +1,8 @@
 package eligible
 
 import (
+	"slices"
+
 	"mosix/internal/procfs"
 )
 
@@ -27,6 +29,8 @@ type Facts struct {
 	Timers    []procfs.Timer
 	Shared    []Shared // the shared mappings that can be a reason
 	SameSpace []int    // other processes in the same address space
+	// Family are the processes that will move together with it, itself among them. Gather does not fill it.
+	Family map[int]bool
 
 	HasVDSO     bool
 	VDSOBuildID string // empty when it could not be read
@@ -98,4 +102,20 @@ type Holder struct {
 	FD    int // -1: it maps it
 	Write bool
 	Comm  string // its name, of the first holders
+}
+
+// Sharers are the processes that map memory which this one shares, without a name for others: they can move together with it.
+func (f *Facts) Sharers() (pids []int) {
+	for i := range f.Shared {
+		s := &f.Shared[i]
+		if s.Kind == SharedFile || display(s.Others) != "" {
+			continue
+		}
+		for _, h := range s.Others {
+			if h.FD < 0 && !slices.Contains(pids, h.PID) {
+				pids = append(pids, h.PID)
+			}
+		}
+	}
+	return pids
 }

@@ -111,24 +111,7 @@ func judgeShared(r *refusals, f *Facts) {
 		if s.Attachable {
 			r.add(SharedMemory, "It has a System V segment that other programs can attach; remove the segment's key (ipcrm) once all have it who need it.", "%s", ev)
 		}
-		if len(s.Others) > 0 {
-			var who []int
-			for _, h := range s.Others {
-				who = append(who, h.PID)
-			}
-			how := "maps it too"
-			if h := s.Others[0]; h.FD >= 0 {
-				how = fmt.Sprintf("has it as fd %d", h.FD)
-			}
-			if len(who) > 1 {
-				how = "have it too"
-			}
-			if comm := display(s.Others); comm != "" {
-				r.add(SharedMemory, displayWhy(s.Kind), "%s; process %s (%s) %s", ev, numbersText(who), comm, how)
-			} else {
-				r.add(SharedMemory, sharedWhy(s.Kind), "%s; process %s %s", ev, numbersText(who), how)
-			}
-		}
+		judgeHolders(r, f, s, ev)
 		if s.Unscanned > 0 && len(s.Others) == 0 {
 			r.add(SharedMemory, "It has shared memory, and it cannot be seen who else has it; an agent that runs as root can see.",
 				"%s; %d processes could not be looked at", ev, s.Unscanned)
@@ -140,6 +123,35 @@ func judgeShared(r *refusals, f *Facts) {
 		case s.Alias && s.Kind != SharedFile:
 			r.add(AliasedMemory, "It maps the same memory at two addresses, which would be two memories at the host.", "%s is mapped twice", ev)
 		}
+	}
+}
+
+// judgeHolders refuses an object that somebody has who does not move together with the process.
+func judgeHolders(r *refusals, f *Facts, s *Shared, ev string) {
+	var who []int
+	how := ""
+	byFD := false
+	for _, h := range s.Others {
+		if s.Kind != SharedFile && h.FD < 0 && f.Family[h.PID] {
+			continue
+		}
+		switch {
+		case len(who) > 0:
+			how = "have it too"
+		case h.FD >= 0:
+			how = fmt.Sprintf("has it as fd %d", h.FD)
+		default:
+			how = "maps it too"
+		}
+		byFD = byFD || h.FD >= 0
+		who = append(who, h.PID)
+	}
+	switch comm := display(s.Others); {
+	case len(who) == 0:
+	case comm != "":
+		r.add(SharedMemory, displayWhy(s.Kind), "%s; process %s (%s) %s", ev, numbersText(who), comm, how)
+	default:
+		r.add(SharedMemory, sharedWhy(s.Kind, byFD), "%s; process %s %s", ev, numbersText(who), how)
 	}
 }
 
@@ -172,9 +184,12 @@ func displayWhy(k Kind) string {
 	return "It draws into memory that it shares with its display (Wayland's buffers, or X11's MIT-SHM), which exists on this machine only."
 }
 
-func sharedWhy(k Kind) string {
-	if k == SharedFile {
+func sharedWhy(k Kind, byFD bool) string {
+	switch {
+	case byFD:
+		return "Another process has a descriptor of memory that it shares, through which that can be read and written from home. Programs that close the descriptor after mmap move."
+	case k == SharedFile:
 		return "It reads a file through a shared mapping while another program writes it; what is written would not be seen at a distance."
 	}
-	return "It shares memory with another process, and both must see each other's writes at once; they have to stay together. Try again when the other has ended."
+	return "It shares memory with another process, and both must see each other's writes at once: they move together, by command (mosixctl migrate), and never by themselves."
 }

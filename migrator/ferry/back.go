@@ -11,6 +11,7 @@ import (
 	"mosix/internal/id"
 	"mosix/internal/image"
 	"mosix/internal/kern"
+	"mosix/internal/mem"
 	"mosix/internal/pack"
 	"mosix/internal/tracer"
 	"mosix/internal/wire"
@@ -20,24 +21,43 @@ import (
 	"mosix/migrator/thaw"
 )
 
-// homeward is a guest on its way to its shadow.
+// homeward is a family of guests on its way to its shadows.
 type homeward struct {
 	source
+	all    []*returner
+	common *commons // nil where one comes alone
+}
+
+// returner is one of its members.
+type returner struct {
+	id      id.Process
+	n       int // in the family
 	g       *guest.Guest
 	service Service
+	src     *pages.Source
+	view    adviser
+	p       *tracer.Process // held
 	pending []abi.Siginfo
 }
 
 // Service is what a guest's agent does for it besides moving it.
 type Service struct {
+	Guest *guest.Guest
 	Lost  func() bool // whether home is out of reach: asked while threads are being stopped
 	Pause func()      // ends the service: the guest makes no more calls before it has attached anew
 }
 
-// SendHome brings a guest of this node back into its shadow, over s. It returns when the process runs at home, or the guest
-// runs on here. After Committed the guest is held and must be ended or asked about; its lease, which was shortened, ends it.
-func SendHome(env *Env, s *Stream, g *guest.Guest, offer Offer, service Service) (Outcome, error) {
-	m := &homeward{source: source{env: env, s: s, offer: offer, end: migrator.NewSource(), t0: time.Now()}, g: g, service: service}
+// SendHome brings guests of this node, of one family, back into their shadows, over s. It returns when the processes run at home, or
+// the guests run on here. After Committed the guests are held and must be ended or asked about; their lease, which was shortened,
+// ends them.
+func SendHome(env *Env, s *Stream, offer Offer, family []Service) (Outcome, error) {
+	m := &homeward{source: source{env: env, s: s, offer: offer, end: migrator.NewSource(), t0: time.Now()}}
+	for n, who := range offer.Family() {
+		m.all = append(m.all, &returner{id: who, n: n, g: family[n].Guest, service: family[n]})
+	}
+	if len(m.all) > 1 {
+		m.common = &commons{}
+	}
 	m.out.Stats.Strategy = strategy(env.Rounds)
 	err := m.negotiate()
 	if err == nil {
@@ -56,83 +76,94 @@ func (m *homeward) copyAndGo() error {
 	if _, err := m.on(migrator.Prepared); err != nil {
 		return err
 	}
-	p, err := tracer.Open(m.g.PID, m.env.Code)
-	if err != nil {
-		return m.stay(nil, err)
+	defer func() {
+		for _, t := range m.all {
+			if t.src != nil {
+				t.src.Close()
+			}
+		}
+	}()
+	watched := true
+	for _, t := range m.all {
+		p, err := tracer.Open(t.g.PID, m.env.Code)
+		if err != nil {
+			return m.stay(err)
+		}
+		p.Close()
+		watched = watched && m.watch(t)
 	}
-	p.Close()
-	src, err := m.watch()
-	if err != nil {
-		return m.stay(nil, err)
-	}
-	if src != nil {
-		defer src.Close()
-		if err := m.rounds(src); err != nil {
-			return m.stay(nil, err)
+	if watched {
+		if err := m.rounds(); err != nil {
+			return m.stay(err)
 		}
 	}
-	return tracer.Run(func() error { return m.freezeAndGo(src) })
+	return tracer.Run(m.freezeAndGo)
 }
 
-// watch begins to note writes, through a thread that computes. A guest whose threads all wait in calls writes nothing: it
-// is copied when it is held.
-func (m *homeward) watch() (*pages.Source, error) {
+// watch begins to note writes, through a thread that computes. A guest whose threads all wait in calls writes nothing: it, and
+// who goes with it, is copied when it is held.
+func (m *homeward) watch(t *returner) bool {
 	if m.env.Rounds == 0 {
-		return nil, nil
+		return false
 	}
-	host := m.g.Computing()
+	host := t.g.Computing()
 	if host == 0 {
-		m.env.Log.Debug("no thread of the guest computes: it goes home by stop and copy", "process", m.offer.Process)
-		return nil, nil
+		m.env.Log.Debug("no thread of the guest computes: it goes home by stop and copy", "process", t.id)
+		return false
 	}
-	var src *pages.Source
-	err := m.g.With(host, func(p *tracer.Process, t *tracer.Thread) error {
+	err := t.g.With(host, func(p *tracer.Process, l *tracer.Thread) error {
 		q, err := tracer.Open(p.PID, m.env.Code) // outlives this short stop
 		if err != nil {
 			return err
 		}
-		if src, err = pages.Open(q); err != nil {
+		if t.src, err = pages.Open(q); err != nil {
 			q.Close()
 			return err
 		}
-		return src.Track(t)
+		return t.src.Track(l)
 	})
-	if err != nil && src != nil {
-		src.Close()
-		src = nil
+	if err != nil && t.src != nil {
+		t.src.Close()
+		t.src = nil
 	}
 	if err != nil && !errors.Is(err, tracer.ErrGone) {
-		m.env.Log.Info("the pages of a guest cannot be watched; it goes home by stop and copy", "process", m.offer.Process, "err", err)
-		return nil, nil
+		m.env.Log.Info("the pages of a guest cannot be watched; it goes home by stop and copy", "process", t.id, "err", err)
 	}
-	return src, err
+	return err == nil
 }
 
-func (m *homeward) areas() ([]image.Area, error) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", m.g.PID))
+func (t *returner) areas() ([]image.Area, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", t.g.PID))
 	if err != nil {
 		return nil, fmt.Errorf("%w (%v)", tracer.ErrGone, err)
 	}
-	as, _ := image.ParseMaps(b, m.g.Region.Range())
+	as, _ := image.ParseMaps(b, t.g.Region.Range())
 	image.AtHome(as)
-	m.view.advise(as, m.g.PID, m.g.Region.Range(), false, false)
+	t.view.advise(as, t.g.PID, t.g.Region.Range(), false, false)
 	return as, nil
 }
 
-func (m *homeward) rounds(src *pages.Source) error {
+func (m *homeward) rounds() error {
 	for {
 		again, _ := migrator.NextRound(m.round, m.env.Rounds)
 		if !again {
 			return nil
 		}
 		r0 := time.Now()
-		as, err := m.areas()
-		if err != nil {
-			return err
-		}
-		n, err := sendAreas(m.s, m.offer.Epoch, as, src, len(m.round) == 0, nil, &phases{})
-		if err != nil {
-			return err
+		var sent uint64
+		for _, t := range m.all {
+			as, err := t.areas()
+			if err != nil {
+				return err
+			}
+			if err := m.turn(t.n); err != nil {
+				return err
+			}
+			n, err := sendAreas(m.s, m.offer.Epoch, as, t.src, len(m.round) == 0, nil, m.common, &phases{})
+			if err != nil {
+				return err
+			}
+			sent += n
 		}
 		if err := m.s.Send(wire.RoundEnd, m.offer.Epoch, nil); err != nil {
 			return err
@@ -140,16 +171,16 @@ func (m *homeward) rounds(src *pages.Source) error {
 		if _, err := m.s.Expect(wire.RoundAck, stepTime); err != nil {
 			return err
 		}
-		m.round = append(m.round, migrator.Round{Bytes: n, Took: time.Since(r0)})
-		m.env.Log.Debug("round", "process", m.offer.Process, "bytes", n, "took", time.Since(r0))
+		m.round = append(m.round, migrator.Round{Bytes: sent, Took: time.Since(r0)})
+		m.env.Log.Debug("round", "process", m.offer.Process, "bytes", sent, "took", time.Since(r0))
 		if err := AtRound.Hit(); err != nil {
 			return err
 		}
 	}
 }
 
-// stay gives the journey up: the guest runs on here.
-func (m *homeward) stay(p *tracer.Process, cause error) error {
+// stay gives the journey up: the guests run on here.
+func (m *homeward) stay(cause error) error {
 	ev := migrator.Failed
 	var ab *AbortError
 	if errors.As(cause, &ab) {
@@ -158,34 +189,33 @@ func (m *homeward) stay(p *tracer.Process, cause error) error {
 		_ = m.s.Send(wire.Abort, m.offer.Epoch, []byte(cause.Error()))
 	}
 	_, err := m.on(ev)
-	m.g.Stay()
-	if p != nil {
-		for _, t := range p.Held() {
-			_ = kern.SetOptions(t.TID, 0)
+	for _, t := range m.all {
+		t.g.Stay()
+		if t.p != nil {
+			for _, x := range t.p.Held() {
+				_ = kern.SetOptions(x.TID, 0)
+			}
+			err = errors.Join(err, t.p.ReleaseAll())
 		}
-		err = errors.Join(err, p.ReleaseAll())
+		t.g.Resume(t.pending)
 	}
-	m.g.Resume(m.pending)
 	m.end.State = migrator.Stayed
 	return errors.Join(cause, err)
 }
 
-func (m *homeward) freezeAndGo(src *pages.Source) error {
-	p, err := tracer.Open(m.g.PID, m.env.Code)
-	if err != nil {
-		return m.stay(nil, err)
-	}
-	defer p.Close()
-	p.Region = m.g.Region
+func (m *homeward) freezeAndGo() error {
+	defer func() {
+		for _, t := range m.all {
+			if t.p != nil {
+				t.p.Close()
+			}
+		}
+	}()
 	f0 := time.Now()
 	m.took.mark("")
-	if m.pending, err = m.g.Freeze(p, m.service.Lost); err != nil {
-		return m.stay(p, err)
-	}
-	freeze.Mend(p, nil)
-	for _, t := range p.Held() {
-		if int64(t.Regs.RAX) == -abi.ERestartBlock {
-			t.Until = m.g.Until(t.TID)
+	for _, t := range m.all {
+		if err := m.freeze(t); err != nil {
+			return m.stay(err)
 		}
 	}
 	m.took.mark("stop")
@@ -193,83 +223,72 @@ func (m *homeward) freezeAndGo(src *pages.Source) error {
 		return err
 	}
 	if err := AtFreeze.Hit(); err != nil {
-		return m.stay(p, err)
+		return m.stay(err)
 	}
-	m.service.Pause()
-	if err := m.sendRest(p, src); err != nil {
-		return m.stay(p, err)
+	for _, t := range m.all {
+		t.service.Pause()
+	}
+	if err := m.sendRest(); err != nil {
+		return m.stay(err)
 	}
 	m.took.mark("image")
 	if _, err := m.s.Expect(wire.Ready, m.env.MoveLease); err != nil {
-		return m.stay(p, err)
+		return m.stay(err)
 	}
 	m.took.mark("ready")
 	if _, err := m.on(migrator.BeReady); err != nil {
 		return err
 	}
 	if err := AtReady.Hit(); err != nil {
-		return m.stay(p, err)
+		return m.stay(err)
 	}
-	return m.commit(p, f0)
+	return m.commit(f0)
 }
 
-func (m *homeward) sendRest(p *tracer.Process, src *pages.Source) error {
-	if err := m.trust(p); err != nil {
+// freeze stops every thread of a guest.
+func (m *homeward) freeze(t *returner) (err error) {
+	if t.p, err = tracer.Open(t.g.PID, m.env.Code); err != nil {
 		return err
 	}
-	// What stopped the guest is the shadow's business, where the stop itself is: it does not travel.
-	for _, t := range p.Held() {
-		t.Stash = withoutStops(t.Stash)
-	}
-	_, vvar, err := freeze.Areas(p)
-	if err != nil {
+	t.p.Region = t.g.Region
+	if t.pending, err = t.g.Freeze(t.p, t.service.Lost); err != nil {
 		return err
 	}
-	if err := thaw.Rewind(p, vvar); err != nil {
-		return err
+	freeze.Mend(t.p, nil)
+	for _, x := range t.p.Held() {
+		if int64(x.Regs.RAX) == -abi.ERestartBlock {
+			x.Until = t.g.Until(x.TID)
+		}
 	}
-	tids := map[int]id.HomePID{}
-	for h, n := range m.g.Threads() {
-		tids[n] = h
+	return nil
+}
+
+// sendRest sends what is left of the memory, and the image.
+func (m *homeward) sendRest() error {
+	if m.common != nil {
+		m.common.sent = map[image.Object][]mem.Range{}
 	}
-	img, err := freeze.Capture(p, func(t int) id.HomePID { return tids[t] }, m.g.Restarted)
-	if err != nil {
-		return err
-	}
-	m.g.Charge(&img)
-	img.Clocks = m.g.Readings()
-	// What pends in the guest's kernel travels; it comes to rest where the process is.
-	for i, t := range p.Held() {
-		own, err := kern.PeekSiginfo(t.TID, false)
+	whole := image.Family{Process: m.offer.Process, Epoch: m.offer.Epoch}
+	for _, t := range m.all {
+		img, err := m.capture(t)
 		if err != nil {
 			return err
 		}
-		img.Threads[i].Pending = withoutStops(append(img.Threads[i].Pending, own...))
-	}
-	shared, err := kern.PeekSiginfo(p.PID, true)
-	if err != nil {
-		return err
-	}
-	img.Pending = withoutStops(append(shared, m.pending...))
-	for _, t := range p.Held() {
-		if err := kern.SetOptions(t.TID, 0); err != nil {
+		whole.Members = append(whole.Members, img)
+		m.took.mark("capture")
+		if t.src == nil {
+			if t.src, err = pages.Open(t.p); err != nil {
+				return err
+			}
+		}
+		if err := m.turn(t.n); err != nil {
+			return err
+		}
+		if _, err := sendAreas(m.s, m.offer.Epoch, img.Areas, t.src, len(m.round) == 0, nil, m.common, &m.took); err != nil {
 			return err
 		}
 	}
-	m.took.mark("capture")
-	image.AtHome(img.Areas)
-	m.view.advise(img.Areas, m.g.PID, m.g.Region.Range(), true, false)
-	if src == nil {
-		if src, err = pages.Open(p); err != nil {
-			return err
-		}
-		defer src.Close()
-	}
-	if _, err := sendAreas(m.s, m.offer.Epoch, img.Areas, src, len(m.round) == 0, nil, &m.took); err != nil {
-		return err
-	}
-	m.out.Family = &image.Family{Process: m.offer.Process, Epoch: m.offer.Epoch, Members: []image.Process{img}}
-	if err := m.s.Send(wire.Final, m.offer.Epoch, m.out.Family.Encode()); err != nil {
+	if err := m.s.Send(wire.Final, m.offer.Epoch, whole.Encode()); err != nil {
 		return err
 	}
 	if _, err := m.on(migrator.SentAll); err != nil {
@@ -278,14 +297,65 @@ func (m *homeward) sendRest(p *tracer.Process, src *pages.Source) error {
 	return AtFinal.Hit()
 }
 
-// probe makes sure that home lives and the way is open, then shortens the guest's lease and tells home: from then on home may
-// decide alone when it hears nothing, for the guest is certain to end before that.
+// capture takes the image of a guest that is held.
+func (m *homeward) capture(t *returner) (img image.Process, err error) {
+	p := t.p
+	if err := t.trust(); err != nil {
+		return img, err
+	}
+	// What stopped the guest is the shadow's business, where the stop itself is: it does not travel.
+	for _, x := range p.Held() {
+		x.Stash = withoutStops(x.Stash)
+	}
+	_, vvar, err := freeze.Areas(p)
+	if err != nil {
+		return img, err
+	}
+	if err := thaw.Rewind(p, vvar); err != nil {
+		return img, err
+	}
+	tids := map[int]id.HomePID{}
+	for h, n := range t.g.Threads() {
+		tids[n] = h
+	}
+	if img, err = freeze.Capture(p, func(t int) id.HomePID { return tids[t] }, t.g.Restarted); err != nil {
+		return img, err
+	}
+	t.g.Charge(&img)
+	img.Clocks = t.g.Readings()
+	// What pends in the guest's kernel travels; it comes to rest where the process is.
+	for i, x := range p.Held() {
+		own, err := kern.PeekSiginfo(x.TID, false)
+		if err != nil {
+			return img, err
+		}
+		img.Threads[i].Pending = withoutStops(append(img.Threads[i].Pending, own...))
+	}
+	shared, err := kern.PeekSiginfo(p.PID, true)
+	if err != nil {
+		return img, err
+	}
+	img.Pending = withoutStops(append(shared, t.pending...))
+	for _, x := range p.Held() {
+		if err := kern.SetOptions(x.TID, 0); err != nil {
+			return img, err
+		}
+	}
+	image.AtHome(img.Areas)
+	t.view.advise(img.Areas, t.g.PID, t.g.Region.Range(), true, false)
+	return img, nil
+}
+
+// probe makes sure that home lives and the way is open, then shortens the guests' leases and tells home: from then on home may
+// decide alone when it hears nothing, for the guests are certain to end before that.
 func (m *homeward) probe() error {
 	if err := m.s.Probe(m.offer.Epoch, false); err != nil {
 		return err
 	}
-	if soon := uint64(kern.Now(kern.ClockBoottime) + int64(m.env.MoveLease)); m.g.Deadline() > soon {
-		m.g.SetDeadline(soon)
+	for _, t := range m.all {
+		if soon := uint64(kern.Now(kern.ClockBoottime) + int64(m.env.MoveLease)); t.g.Deadline() > soon {
+			t.g.SetDeadline(soon)
+		}
 	}
 	return m.s.Probe(m.offer.Epoch, true)
 }
@@ -300,24 +370,26 @@ func withoutStops(in []abi.Siginfo) (out []abi.Siginfo) {
 	return out
 }
 
-// commit makes the guest unable to run without us, and passes the point of no return.
-func (m *homeward) commit(p *tracer.Process, f0 time.Time) error {
-	for _, t := range p.Held() { // each thread finds its own SIGSTOP before it would execute an instruction
-		if err := kern.Tgkill(p.PID, t.TID, abi.SIGSTOP); err != nil {
-			return m.stay(p, err)
+// commit makes the guests unable to run without us, and passes the point of no return.
+func (m *homeward) commit(f0 time.Time) error {
+	for _, t := range m.all {
+		for _, x := range t.p.Held() { // each thread finds its own SIGSTOP before it would execute an instruction
+			if err := kern.Tgkill(t.p.PID, x.TID, abi.SIGSTOP); err != nil {
+				return m.stay(err)
+			}
 		}
 	}
 	if _, err := m.on(migrator.DidPark); err != nil {
 		return err
 	}
 	if err := AtPark.Hit(); err != nil {
-		return m.unstop(p, err)
+		return m.unstop(err)
 	}
 	if err := m.probe(); err != nil {
-		return m.unstop(p, err)
+		return m.unstop(err)
 	}
 	if err := errors.Join(AtProbe.Hit(), m.s.Err()); err != nil {
-		return m.unstop(p, err)
+		return m.unstop(err)
 	}
 	if _, err := m.on(migrator.DoCommit); err != nil {
 		return err
@@ -336,24 +408,56 @@ func (m *homeward) commit(p *tracer.Process, f0 time.Time) error {
 		m.took.mark("commit")
 		m.env.Log.Debug("frozen", append([]any{"process", m.offer.Process, "for", m.out.Stats.Freeze}, m.took.took...)...)
 		_, err = m.on(migrator.IsRun)
-		m.g.Kill()
+		for _, t := range m.all {
+			t.g.Kill()
+		}
 		return err
 	}
 	var ab *AbortError
 	if errors.As(err, &ab) {
-		return m.unstop(p, err)
+		return m.unstop(err)
 	}
 	_, _ = m.on(migrator.Lost)
 	return fmt.Errorf("the move home was committed and its answer lost: %w", err)
 }
 
-// unstop takes the SIGSTOPs back and lets the guest run on.
-func (m *homeward) unstop(p *tracer.Process, cause error) error {
-	for _, t := range p.Held() {
-		if err := t.Swallow(abi.SIGSTOP); err != nil {
-			cause = errors.Join(cause, err)
+// unstop takes the SIGSTOPs back and lets the guests run on.
+func (m *homeward) unstop(cause error) error {
+	for _, t := range m.all {
+		for _, x := range t.p.Held() {
+			if err := x.Swallow(abi.SIGSTOP); err != nil {
+				cause = errors.Join(cause, err)
+			}
 		}
 	}
 	m.end.State = migrator.Finishing
-	return m.stay(p, cause)
+	return m.stay(cause)
+}
+
+// commons is memory that the members of a family share, on its way home. There some of it may wait on the shelf of one member,
+// older than what another has sent: so it travels once, when all are held.
+type commons struct {
+	sent map[image.Object][]mem.Range // nil as long as they run
+}
+
+// has reports whether a is memory that a member may share with another.
+func (c *commons) has(a image.Area) bool { return c != nil && a.File && a.Shared && !a.Fixed() }
+
+// last lists what of the areas as is to be sent now of the common memory: what no other member has sent.
+func (c *commons) last(as []image.Area) (out []mem.Range) {
+	if c == nil || c.sent == nil {
+		return nil
+	}
+	for _, a := range as {
+		if !c.has(a) {
+			continue
+		}
+		in := mem.Range{Start: mem.Addr(a.Offset), End: mem.Addr(a.Offset + a.Len())}
+		for _, r := range mem.Subtract([]mem.Range{in}, c.sent[a.Object]) {
+			start := a.Start + (r.Start - in.Start)
+			out = append(out, mem.Range{Start: start, End: start + mem.Addr(r.Len())})
+		}
+		c.sent[a.Object] = mem.Normalize(append(c.sent[a.Object], in))
+	}
+	return out
 }

@@ -19,7 +19,8 @@ import (
 
 // Arrived is a guest that runs here now.
 type Arrived struct {
-	Offer    Offer
+	Process  id.Process
+	Offer    Offer // of its whole family
 	Guest    *thaw.Guest
 	PID      int
 	Restarts map[id.HomePID]uint32
@@ -27,23 +28,24 @@ type Arrived struct {
 	Until    map[id.HomePID]int64
 }
 
-// target is one guest in the making.
+// target is one family in the making.
 type target struct {
 	env    *Env
 	s      *Stream
 	offer  Offer
 	end    *migrator.End
 	cgroup []string
-	g      *thaw.Guest
+	nest   *thaw.Nest
+	member int // of whom the next frames are
 	family *image.Family
 }
 
 // Admit decides about an offer: no refusals reserve a place, which is free again when done is called.
 type Admit func(Offer) (refusals image.Refusals, done func(arrived bool))
 
-// Receive takes the offer that was read from s and makes the process run here, as a guest. accept is told at the moment when it
-// runs, before home is: the service of its calls must be there.
-func Receive(env *Env, s *Stream, offer Offer, cgroup []string, admit Admit, run func(*Arrived)) error {
+// Receive takes the offer that was read from s and makes the process, and those that come with it, run here as guests. run is told
+// at the moment when they do, before home is: the service of their calls must be there.
+func Receive(env *Env, s *Stream, offer Offer, cgroup []string, admit Admit, run func([]*Arrived)) error {
 	t := &target{env: env, s: s, offer: offer, end: migrator.NewTarget(env.MoveLease), cgroup: cgroup}
 	refusals, done := admit(offer)
 	if len(refusals) > 0 {
@@ -63,8 +65,8 @@ func Receive(env *Env, s *Stream, offer Offer, cgroup []string, admit Admit, run
 		if err == nil {
 			err = t.decide(run)
 		}
-		if err != nil && t.g != nil && t.end.State != migrator.Running {
-			t.g.Discard()
+		if err != nil && t.nest != nil && t.end.State != migrator.Running {
+			t.nest.Discard()
 		}
 		return err
 	})
@@ -100,31 +102,33 @@ func (t *target) build() error {
 				err = t.s.Send(wire.Prepared, f.Epoch, nil)
 			}
 			err = errors.Join(err, AtBuild.Hit())
+		case wire.Member:
+			t.member, err = t.offer.member(f.Payload)
 		case wire.Layout:
-			err = t.needs(func() error {
+			err = t.needs(func(g *thaw.Guest) error {
 				as, zap, err := decodeLayout(f.Payload)
 				if err != nil {
 					return err
 				}
-				return t.g.Layout(as, zap)
+				return g.Layout(as, zap)
 			})
 		case wire.Pages:
-			err = t.needs(func() error { return t.g.Pages(f.Payload) })
+			err = t.needs(func(g *thaw.Guest) error { return g.Pages(f.Payload) })
 			reuse(f.Payload)
 		case wire.File:
-			err = t.needs(func() error {
+			err = t.needs(func(g *thaw.Guest) error {
 				o, size, off, data, err := decodeFile(f.Payload)
 				if err != nil {
 					return err
 				}
-				return t.g.File(o, size, off, data)
+				return g.File(o, size, off, data)
 			})
 		case wire.RoundEnd:
 			if err = t.needs(t.settle); err == nil {
 				err = errors.Join(t.s.Send(wire.RoundAck, f.Epoch, nil), AtPages.Hit())
 			}
 		case wire.Final:
-			return t.needs(func() error { return t.complete(f.Payload) })
+			return t.needs(func(*thaw.Guest) error { return t.complete(f.Payload) })
 		case wire.Abort:
 			_, _ = t.on(migrator.DoAbort)
 			return &AbortError{Why: string(f.Payload)}
@@ -138,26 +142,41 @@ func (t *target) build() error {
 }
 
 // needs runs f once the empty process stands.
-func (t *target) needs(f func() error) error {
-	if t.g == nil {
+func (t *target) needs(f func(*thaw.Guest) error) error {
+	if t.nest == nil || t.member >= len(t.nest.Guests) {
 		return errors.New("memory came before the process was prepared")
 	}
-	return f()
+	return f(t.nest.Guests[t.member])
 }
 
-func (t *target) settle() error { return t.g.Settle() }
-
-func (t *target) prepare(payload []byte) error {
-	if t.g != nil {
-		return errors.New("a second Prepare in one move")
+func (t *target) settle(*thaw.Guest) error {
+	for _, g := range t.nest.Guests {
+		if err := g.Settle(); err != nil {
+			return err
+		}
 	}
-	plan := thaw.Plan{Process: t.offer.Process, Cgroup: t.cgroup, Filter: filterBytes()}
+	return nil
+}
+
+// prepare makes the empty process that is next in the family.
+func (t *target) prepare(payload []byte) error {
+	n := 0
+	if t.nest != nil {
+		n = len(t.nest.Guests)
+	}
+	if t.member != n {
+		return fmt.Errorf("Prepare for member %d of a family of which %d are there", t.member, n)
+	}
+	plan := thaw.Plan{Process: t.offer.Family()[n], Cgroup: t.cgroup, Filter: filterBytes()}
 	err := decodePlan(payload, &plan)
 	if err != nil {
 		return fmt.Errorf("read the plan of the guest: %w", err)
 	}
 	t.correct(&plan)
-	t.g, err = thaw.Prepare(plan, t.env.Code)
+	if n > 0 {
+		return t.nest.Join(plan, t.env.Code)
+	}
+	t.nest, err = thaw.Prepare(plan, t.env.Code)
 	return err
 }
 
@@ -214,14 +233,14 @@ func (t *target) complete(payload []byte) error {
 	if _, err := t.on(migrator.GotFinal); err != nil {
 		return err
 	}
-	if err := t.g.Final(f); err != nil {
+	if err := t.nest.Final(f); err != nil {
 		return err
 	}
 	took.mark("complete")
 	if err := AtComplete.Hit(); err != nil {
 		return err
 	}
-	if err := t.g.Ready(t.env.MoveLease, t.offer.Epoch, t.env.Node); err != nil {
+	if err := t.nest.Ready(t.env.MoveLease, t.offer.Epoch, t.env.Node); err != nil {
 		return err
 	}
 	if _, err := t.on(migrator.BeReady); err != nil {
@@ -236,7 +255,7 @@ func (t *target) complete(payload []byte) error {
 }
 
 // decide waits for Commit, and lets the guest run if it comes in time.
-func (t *target) decide(run func(*Arrived)) error {
+func (t *target) decide(run func([]*Arrived)) error {
 	f, err := t.s.awaitCommit(t.env.MoveLease, nil)
 	ev := migrator.DoCommit
 	switch {
@@ -258,28 +277,23 @@ func (t *target) decide(run func(*Arrived)) error {
 		return errors.New("the word to commit came after the lease of the guest: the copy was discarded, the process runs on at its home")
 	}
 	if err := AtGotCommit.Hit(); err != nil {
-		t.g.Discard()
+		t.nest.Discard()
 		return err
 	}
-	a := &Arrived{Offer: t.offer, Guest: t.g, PID: t.g.P.PID, Restarts: map[id.HomePID]uint32{}, Until: map[id.HomePID]int64{}, Image: &t.family.Members[0]}
-	for i := range t.family.Members[0].Threads {
-		if th := &t.family.Members[0].Threads[i]; int64(th.Regs.RAX) == -516 {
-			a.Restarts[th.TID] = uint32(th.Regs.OrigRAX)
-			if th.Until != 0 {
-				a.Until[th.TID] = th.Until
-			}
-		}
-	}
 	if ClockUncorrected.Hit() == nil {
-		t.env.awaitClocks(t.family, t.env.readings(t.g.Plan.Clocks))
+		t.env.awaitClocks(t.family, t.env.readings(t.nest.Guests[0].Plan.Clocks))
 	}
-	run(a)
-	if a.Image.Stopped {
+	all := t.arrived()
+	run(all)
+	for _, a := range all {
+		if !a.Image.Stopped {
+			continue
+		}
 		if err := kern.Kill(a.PID, abi.SIGSTOP); err != nil {
 			return err
 		}
 	}
-	if err := t.g.Run(); err != nil {
+	if err := t.nest.Run(); err != nil {
 		return err
 	}
 	// From here on nothing takes it back: home hears of it now, or when the guest attaches.
@@ -287,4 +301,33 @@ func (t *target) decide(run func(*Arrived)) error {
 		t.env.Log.Info("a guest runs, and its home was not told on the way that it came", "process", t.offer.Process, "err", err)
 	}
 	return nil
+}
+
+// arrived tells of the guests what this agent must know to serve them.
+func (t *target) arrived() []*Arrived {
+	var all []*Arrived
+	for n, g := range t.nest.Guests {
+		m := &t.family.Members[n]
+		a := &Arrived{Process: g.Plan.Process, Offer: t.offer, Guest: g, PID: g.P.PID, Restarts: map[id.HomePID]uint32{}, Until: map[id.HomePID]int64{}, Image: m}
+		for i := range m.Threads {
+			if th := &m.Threads[i]; int64(th.Regs.RAX) == -abi.ERestartBlock {
+				a.Restarts[th.TID] = uint32(th.Regs.OrigRAX)
+				if th.Until != 0 {
+					a.Until[th.TID] = th.Until
+				}
+			}
+		}
+		all = append(all, a)
+	}
+	return all
+}
+
+// member reads whose the next frames are.
+func (o *Offer) member(payload []byte) (int, error) {
+	r := pack.NewReader(payload)
+	n := int(r.U32())
+	if r.Err() != nil || n < 0 || n > len(o.Others) {
+		return 0, fmt.Errorf("frames of member %d of a family of %d", n, len(o.Others)+1)
+	}
+	return n, nil
 }

@@ -33,7 +33,10 @@ const longestWait = time.Second
 // awaitClocks holds a process that is about to run until no clock, of which now are the readings, is behind what it has read
 // where it was: two machines do not count time at the same speed, and a time namespace cannot be set again.
 func (e *Env) awaitClocks(f *image.Family, now [3]int64) {
-	wait := behind(f.Members[0].Clocks, now)
+	var wait time.Duration
+	for i := range f.Members {
+		wait = max(wait, behind(f.Members[i].Clocks, now))
+	}
 	if wait > longestWait {
 		e.Log.Warn("a process would have to be held longer for a clock that was ahead where it was: the clock goes back", "process", f.Process, "ahead", wait, "held", longestWait)
 		wait = longestWait

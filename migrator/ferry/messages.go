@@ -1,6 +1,7 @@
 package ferry
 
 import (
+	"fmt"
 	"math"
 
 	"mosix/internal/id"
@@ -14,8 +15,9 @@ import (
 // Offer says what would come.
 type Offer struct {
 	Process  id.Process
-	Epoch    id.Epoch // that the move would begin
-	Homeward bool     // the process returns to its shadow
+	Others   []id.Process // of its family, of the same home: they come with it
+	Epoch    id.Epoch     // that the move would begin, for all of them
+	Homeward bool         // the process returns to its shadow
 	UID      uint32
 	Command  string
 	Threads  uint32
@@ -56,8 +58,16 @@ func (o Offer) Encode() []byte {
 	for _, v := range []float64{o.Load, o.CPUs, o.Speed} {
 		w.U64(math.Float64bits(v))
 	}
+	w.U32(uint32(len(o.Others)))
+	for _, p := range o.Others {
+		w.U32(uint32(p.PID))
+		w.U64(p.Start)
+	}
 	return w.B
 }
+
+// Family lists the processes, the first member first.
+func (o *Offer) Family() []id.Process { return append([]id.Process{o.Process}, o.Others...) }
 
 // DecodeOffer reads one.
 func DecodeOffer(b []byte) (Offer, error) {
@@ -73,6 +83,19 @@ func DecodeOffer(b []byte) (Offer, error) {
 	o.Explicit, o.Cause = !o.Auto, r.String()
 	for _, v := range []*float64{&o.Load, &o.CPUs, &o.Speed} {
 		*v = math.Float64frombits(r.U64())
+	}
+	n = r.Count(12)
+	if n >= image.MaxMembers {
+		return o, fmt.Errorf("a family of %d processes, the limit is %d", n+1, image.MaxMembers)
+	}
+	seen := map[id.HomePID]bool{o.Process.PID: true}
+	for range n {
+		p := id.Process{Home: o.Process.Home, PID: id.HomePID(r.U32()), Start: r.U64()}
+		if seen[p.PID] && r.Err() == nil {
+			return o, fmt.Errorf("process %d is twice in the family of %v", p.PID, o.Process)
+		}
+		seen[p.PID] = true
+		o.Others = append(o.Others, p)
 	}
 	return o, r.Err()
 }

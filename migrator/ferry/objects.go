@@ -18,8 +18,11 @@ import (
 type objects struct {
 	pid  int
 	mem  *os.File
-	seen map[image.Object]*object
+	seen sights
 }
+
+// sights are the objects of which the processes of a family have parts.
+type sights map[image.Object]*object
 
 type object struct {
 	f    *os.File // nil: it cannot be opened, and is read through the process
@@ -38,9 +41,6 @@ func (o *objects) announce(s *Stream, e id.Epoch, as []image.Area) error {
 	for _, a := range as {
 		if !a.File {
 			continue
-		}
-		if o.seen == nil {
-			o.seen = map[image.Object]*object{}
 		}
 		x := o.seen[a.Object]
 		if x == nil {
@@ -145,13 +145,12 @@ func (o *objects) readPages(b []byte, at mem.Addr) {
 	}
 }
 
-func (o *objects) close() {
-	for _, x := range o.seen {
+func (s sights) close() {
+	for _, x := range s {
 		if x.f != nil {
 			x.f.Close()
 		}
 	}
-	o.seen = nil
 }
 
 var zeros [objectPiece]byte

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -92,10 +93,8 @@ const MaxRounds = maxRounds
 
 // Outcome is how a move ended for its source.
 type Outcome struct {
-	State  migrator.State // Gone, Stayed, or Committed: nobody knows yet
-	Family *image.Family  // when not Stayed
-	Region *region.Region // when not Stayed
-	Stats  Stats
+	State migrator.State // Gone, Stayed, or Committed: nobody knows yet
+	Stats Stats
 }
 
 // source is one outward move in progress.
@@ -110,19 +109,33 @@ type source struct {
 	clk   thaw.Clocks
 	hooks Hooks
 	took  phases // of the freeze
-	objs  objects
-	view  adviser
+	all   []*traveller
+	seen  sights // what all of them have parts of
 }
 
-// Hooks are told what becomes of the process while it moves.
+// traveller is a process on its way out: usually it goes alone.
+type traveller struct {
+	id       id.Process
+	n        int // in the family
+	p        *tracer.Process
+	src      *pages.Source
+	objs     objects
+	view     adviser
+	sleeping map[int]uint64 // the calls in which its threads sleep that are in restart_syscall
+	stopped  bool
+	record   *image.Family // of this member alone, as its shadow will have it
+}
+
+// Hooks are told what becomes of the processes while they move.
 type Hooks struct {
-	Used     func(*image.Process)                      // enters into the image what was used away up to now
-	Parked   func(*image.Family, *region.Region) error // before Commit is sent: the guest's calls may come at any time from then on
-	Unparked func()                                    // the move was given up after Parked: the process is about to run on here
+	Used     func(id.Process, *image.Process)              // enters into the image what was used away up to now
+	Parked   func([]*image.Family, []*region.Region) error // before Commit is sent: the guests' calls may come at any time from then on
+	Unparked func()                                        // the move was given up after Parked: the processes are about to run on here
+	Since    uint64                                        // who was made later, in ticks since the machine was started, was not looked at when it was judged who shares memory
 }
 
-// Send moves a process that runs here, at home, to the node at the other end of s. It returns when the process runs there, or
-// runs on here, or when that cannot be known before its lease ends.
+// Send moves a process that runs here, at home, and those that the offer names besides, to the node at the other end of s. It
+// returns when they run there, or run on here, or when that cannot be known before their lease ends.
 func Send(env *Env, s *Stream, offer Offer, hooks Hooks) (Outcome, error) {
 	m := &source{env: env, s: s, offer: offer, hooks: hooks, end: migrator.NewSource(), t0: time.Now()}
 	m.out.Stats.Strategy = strategy(env.Rounds)
@@ -200,44 +213,80 @@ func (m *source) clocks() error {
 	return nil
 }
 
-// run does what touches the process, on the tracer's thread.
+// run does what touches the processes, on the tracer's thread.
 func (m *source) run() error {
-	p, err := tracer.Open(int(m.offer.Process.PID), m.env.Code)
-	if err != nil {
-		return m.giveUp(nil, err)
+	defer func() {
+		for _, t := range m.all {
+			t.close()
+		}
+		m.seen.close()
+	}()
+	m.seen = sights{}
+	for n, who := range m.offer.Family() {
+		if err := m.open(n, who); err != nil {
+			return m.giveUp(err)
+		}
 	}
-	defer p.Close()
-	if st, err := freeze.StartTime(p.PID); err != nil || st != m.offer.Process.Start {
-		return m.giveUp(nil, fmt.Errorf("process %d has ended: %w", p.PID, tracer.ErrGone))
-	}
-	src, err := pages.Open(p)
-	if err != nil {
-		return m.giveUp(nil, err)
-	}
-	defer src.Close()
-	m.objs = objects{pid: p.PID, mem: p.Mem}
-	defer m.objs.close()
-	if err := m.plant(p, src); err != nil {
-		return m.giveUp(p, err)
+	for _, t := range m.all {
+		if err := m.plant(t); err != nil {
+			return m.giveUp(err)
+		}
 	}
 	if err := AtPlant.Hit(); err != nil {
-		return m.giveUp(p, err)
+		return m.giveUp(err)
 	}
-	if err := m.prepare(p); err != nil {
-		return m.giveUp(p, err)
+	if err := m.prepare(); err != nil {
+		return m.giveUp(err)
 	}
-	if err := m.precopy(p, src); err != nil {
-		return m.giveUp(p, err)
+	if err := m.precopy(); err != nil {
+		return m.giveUp(err)
 	}
 	f0 := time.Now()
-	if err := m.finish(p, src); err != nil {
-		return m.giveUp(p, err)
+	if err := m.finish(); err != nil {
+		return m.giveUp(err)
 	}
-	return m.commit(p, f0)
+	return m.commit(f0)
+}
+
+// open takes hold of a process without touching it.
+func (m *source) open(n int, who id.Process) error {
+	p, err := tracer.Open(int(who.PID), m.env.Code)
+	if err != nil {
+		return err
+	}
+	t := &traveller{id: who, n: n, p: p}
+	m.all = append(m.all, t)
+	if st, err := freeze.StartTime(p.PID); err != nil || st != who.Start {
+		return fmt.Errorf("process %d has ended: %w", p.PID, tracer.ErrGone)
+	}
+	if t.src, err = pages.Open(p); err != nil {
+		return err
+	}
+	t.objs = objects{pid: p.PID, mem: p.Mem, seen: m.seen}
+	return nil
+}
+
+func (t *traveller) close() {
+	if t.src != nil {
+		t.src.Close()
+	}
+	t.p.Close()
+}
+
+// turn says whose the next frames are.
+func (m *source) turn(n int) error { return turn(m.s, &m.offer, n) }
+
+func turn(s *Stream, o *Offer, n int) error {
+	if len(o.Others) == 0 {
+		return nil
+	}
+	w := &pack.Writer{}
+	w.U32(uint32(n))
+	return s.Send(wire.Member, o.Epoch, w.B)
 }
 
 // giveUp does what the machine says about a failure, and tells the other side.
-func (m *source) giveUp(p *tracer.Process, cause error) error {
+func (m *source) giveUp(cause error) error {
 	ev := migrator.Failed
 	var ab *AbortError
 	if errors.As(cause, &ab) {
@@ -249,23 +298,39 @@ func (m *source) giveUp(p *tracer.Process, cause error) error {
 	if err != nil {
 		return errors.Join(cause, err)
 	}
-	if p == nil {
+	if act == migrator.Unpark {
+		m.hooks.Unparked()
+	}
+	if act != migrator.Release && act != migrator.Unpark {
 		return cause
 	}
-	switch act {
-	case migrator.Release:
-		return errors.Join(cause, m.release(p))
-	case migrator.Unpark:
-		m.hooks.Unparked()
-		return errors.Join(cause, Unpark(p.PID, p.Region, m.env.Code))
+	for _, t := range m.all {
+		cause = errors.Join(cause, m.undo(t))
 	}
 	return cause
 }
 
-// release lets the process run on as it was, without anything of ours in it.
-func (m *source) release(p *tracer.Process) error {
+// undo lets a process run on here, however far it has come.
+func (m *source) undo(t *traveller) error {
+	state := uint32(stub.StatePlanted)
+	if t.p.Region != nil {
+		state = t.p.Region.Header().State
+	}
+	switch state {
+	case stub.StatePlanted:
+		return m.release(t)
+	case stub.StateParking:
+		err := errors.Join(thaw.Unlay(t.p, t.record), freeze.Undrain(t.p, &t.record.Members[0]))
+		return errors.Join(err, m.release(t))
+	}
+	return Unpark(t.p.PID, t.p.Region, m.env.Code)
+}
+
+// release lets a process run on as it was, without anything of ours in it.
+func (m *source) release(t *traveller) error {
+	p := t.p
 	if p.Region == nil {
-		m.again(p)
+		m.again(t)
 		return p.ReleaseAll()
 	}
 	l := p.Leader()
@@ -280,7 +345,7 @@ func (m *source) release(p *tracer.Process) error {
 		}
 		freeze.Mend(p, waits)
 	}
-	m.again(p)
+	m.again(t)
 	g := p.Region
 	err := p.Uproot(l)
 	g.Close()
@@ -294,16 +359,17 @@ func (m *source) release(p *tracer.Process) error {
 }
 
 // again lets the waits that our stops have ended go on, for the time that remains to them.
-func (m *source) again(p *tracer.Process) {
-	if err := freeze.Again(p); err != nil && !errors.Is(err, tracer.ErrGone) {
-		m.env.Log.Info("a thread waits for its whole time anew", "process", m.offer.Process, "err", err)
+func (m *source) again(t *traveller) {
+	if err := freeze.Again(t.p); err != nil && !errors.Is(err, tracer.ErrGone) {
+		m.env.Log.Info("a thread waits for its whole time anew", "process", t.id, "err", err)
 	}
 }
 
 // plant stops one thread for a moment to share memory with the process and to begin watching its pages.
-func (m *source) plant(p *tracer.Process, src *pages.Source) error {
+func (m *source) plant(t *traveller) error {
+	p := t.p
 	waits := freeze.Waiting(p, []int{p.PID})
-	t, err := p.Seize(p.PID)
+	l, err := p.Seize(p.PID)
 	if err != nil {
 		return err
 	}
@@ -317,54 +383,68 @@ func (m *source) plant(p *tracer.Process, src *pages.Source) error {
 	}
 	freeze.Mend(p, waits)
 	slots := len(tids) + 64 // for the threads that it makes while it is away
-	if err := p.Plant(t, freeze.FreeBase(as, slots), slots); err != nil {
+	if err := p.Plant(l, freeze.FreeBase(as, slots), slots); err != nil {
 		return err
 	}
 	if m.env.Rounds > 0 {
-		if err := src.Track(t); err != nil {
-			m.env.Log.Info("this kernel cannot watch pages; moving by stop and copy", "process", m.offer.Process, "err", err)
+		if err := t.src.Track(l); err != nil {
+			m.env.Log.Info("this kernel cannot watch pages; moving by stop and copy", "process", t.id, "err", err)
 			m.env.Rounds = 0
 			m.out.Stats.Strategy = strategy(0)
 		}
 	}
-	m.again(p)
-	return t.Release()
+	m.again(t)
+	return l.Release()
 }
 
-func (m *source) prepare(p *tracer.Process) error {
+// prepare lets the target make the empty processes.
+func (m *source) prepare() error {
+	for _, t := range m.all {
+		plan, err := m.plan(t.p)
+		if err != nil {
+			return err
+		}
+		if err := m.turn(t.n); err != nil {
+			return err
+		}
+		if err := m.s.Send(wire.Prepare, m.offer.Epoch, encodePlan(plan)); err != nil {
+			return err
+		}
+		if _, err := m.s.Expect(wire.Prepared, stepTime); err != nil {
+			return err
+		}
+	}
+	_, err := m.on(migrator.Prepared)
+	return err
+}
+
+func (m *source) plan(p *tracer.Process) (plan thaw.Plan, err error) {
 	_, vvar, err := freeze.Areas(p)
 	if err != nil {
-		return err
+		return plan, err
 	}
 	tids, err := p.TIDs()
 	if err != nil {
-		return err
+		return plan, err
 	}
-	plan := thaw.Plan{VDSO: vvar, Base: p.Region.Base, Clocks: m.clk}
+	plan = thaw.Plan{VDSO: vvar, Base: p.Region.Base, Clocks: m.clk}
 	set := map[id.HomePID]int{}
 	for _, t := range tids {
 		set[id.HomePID(t)] = t
 	}
-	plan.TIDs = thaw.SortedTIDs(set, m.offer.Process.PID)
+	plan.TIDs = thaw.SortedTIDs(set, id.HomePID(p.PID))
 	limits, err := procfs.Default.Limits(p.PID)
 	if err != nil {
-		return fmt.Errorf("read the resource limits of %d: %w", p.PID, err)
+		return plan, fmt.Errorf("read the resource limits of %d: %w", p.PID, err)
 	}
 	for i, l := range limits {
 		plan.Limits[i] = [2]uint64{l.Soft, l.Hard}
 	}
-	if err := m.s.Send(wire.Prepare, m.offer.Epoch, encodePlan(plan)); err != nil {
-		return err
-	}
-	if _, err := m.s.Expect(wire.Prepared, stepTime); err != nil {
-		return err
-	}
-	_, err = m.on(migrator.Prepared)
-	return err
+	return plan, nil
 }
 
-// precopy sends memory while the process runs, as long as another round pays.
-func (m *source) precopy(p *tracer.Process, src *pages.Source) error {
+// precopy sends memory while the processes run, as long as another round pays.
+func (m *source) precopy() error {
 	for {
 		again, why := migrator.NextRound(m.round, m.env.Rounds)
 		if !again {
@@ -372,9 +452,13 @@ func (m *source) precopy(p *tracer.Process, src *pages.Source) error {
 			return nil
 		}
 		r0 := time.Now()
-		n, err := m.sendRound(p, src, len(m.round) == 0)
-		if err != nil {
-			return err
+		var sent uint64
+		for _, t := range m.all {
+			n, err := m.sendRound(t, len(m.round) == 0)
+			if err != nil {
+				return err
+			}
+			sent += n
 		}
 		if err := m.s.Send(wire.RoundEnd, m.offer.Epoch, nil); err != nil {
 			return err
@@ -382,31 +466,35 @@ func (m *source) precopy(p *tracer.Process, src *pages.Source) error {
 		if _, err := m.s.Expect(wire.RoundAck, stepTime); err != nil {
 			return err
 		}
-		m.round = append(m.round, migrator.Round{Bytes: n, Took: time.Since(r0)})
-		m.env.Log.Debug("round", "process", m.offer.Process, "bytes", n, "took", time.Since(r0))
+		m.round = append(m.round, migrator.Round{Bytes: sent, Took: time.Since(r0)})
+		m.env.Log.Debug("round", "process", m.offer.Process, "bytes", sent, "took", time.Since(r0))
 		if err := AtRound.Hit(); err != nil {
 			return err
 		}
 	}
 }
 
-// sendRound finds and sends what must travel now.
-func (m *source) sendRound(p *tracer.Process, src *pages.Source, first bool) (uint64, error) {
-	as, _, err := freeze.Areas(p)
+// sendRound finds and sends what must travel now of one process.
+func (m *source) sendRound(t *traveller, first bool) (uint64, error) {
+	as, _, err := freeze.Areas(t.p)
 	if err != nil {
 		return 0, err
 	}
-	m.view.advise(as, p.PID, p.Region.Range(), false, true)
-	return sendAreas(m.s, m.offer.Epoch, as, src, first, &m.objs, &phases{})
+	t.view.advise(as, t.p.PID, t.p.Region.Range(), false, true)
+	if err := m.turn(t.n); err != nil {
+		return 0, err
+	}
+	return sendAreas(m.s, m.offer.Epoch, as, t.src, first, &t.objs, nil, &phases{})
 }
 
 // sendAreas sends the areas as and what must travel of their memory. Without objs it goes to a shadow, which has the objects
-// itself, and may have old memory.
-func sendAreas(s *Stream, e id.Epoch, as []image.Area, src *pages.Source, first bool, objs *objects, took *phases) (uint64, error) {
-	d, err := src.Round(as, first, nil)
+// itself, and may have old memory; what a family shares goes there as common says.
+func sendAreas(s *Stream, e id.Epoch, as []image.Area, src *pages.Source, first bool, objs *objects, common *commons, took *phases) (uint64, error) {
+	d, err := src.Round(as, first, common.has)
 	if err != nil {
 		return 0, err
 	}
+	d.Send = append(d.Send, common.last(as)...)
 	if first && objs == nil {
 		d.Zap = append(d.Zap, image.Ranges(as)...)
 	}
@@ -430,27 +518,17 @@ func sendAreas(s *Stream, e id.Epoch, as []image.Area, src *pages.Source, first 
 	return n + files, err
 }
 
-// finish freezes the process and sends the rest. After it the target needs only Run.
-func (m *source) finish(p *tracer.Process, src *pages.Source) error {
-	tids, err := p.TIDs()
-	if err != nil {
-		return err
-	}
-	sleeping, waits := freeze.Sleeping(p.PID, tids), freeze.Waiting(p, tids)
-	m.env.Log.Debug("in restart_syscall", "process", m.offer.Process, "threads", sleeping)
-	st, err := procfs.Default.Stat(p.PID)
-	if err != nil {
-		return fmt.Errorf("%w (%v)", tracer.ErrGone, err)
-	}
+// finish freezes the processes and sends the rest. After it the target needs only Run.
+func (m *source) finish() error {
 	m.took.mark("")
-	if err := p.SeizeAll(); err != nil {
+	for _, t := range m.all {
+		if err := m.hold(t); err != nil {
+			return err
+		}
+	}
+	if err := m.complete(); err != nil {
 		return err
 	}
-	freeze.Mend(p, waits)
-	if err := thaw.LeaveEntries(p); err != nil {
-		return err
-	}
-	thaw.RewindCPUClock(p)
 	m.took.mark("stop")
 	if _, err := m.on(migrator.Froze); err != nil {
 		return err
@@ -458,28 +536,14 @@ func (m *source) finish(p *tracer.Process, src *pages.Source) error {
 	if err := AtFreeze.Hit(); err != nil {
 		return err
 	}
-	img, err := freeze.Capture(p, func(t int) id.HomePID { return id.HomePID(t) }, func(t int) uint64 { return sleeping[t] })
-	if err != nil {
-		return err
+	whole := image.Family{Process: m.offer.Process, Epoch: m.offer.Epoch}
+	for _, t := range m.all {
+		if err := m.capture(t); err != nil {
+			return err
+		}
+		whole.Members = append(whole.Members, t.record.Members[0])
 	}
-	if err := freeze.Pending(p, &img); err != nil {
-		return err
-	}
-	if len(img.Threads) > p.Region.Slots {
-		return fmt.Errorf("process %d has made %d threads while it was copied, its shared page has room for %d: try again", p.PID, len(img.Threads), p.Region.Slots)
-	}
-	img.RealOffset = m.clk.Real
-	img.Clocks = m.env.readings(thaw.Clocks{Real: m.env.Realtime() - kern.Now(kern.ClockMonotonic)})
-	// Should it have changed meanwhile, the shadow tells its guest so when they meet; a stop would discard what continues it.
-	img.Stopped = st.State == 'T' && !img.Pends(abi.SIGCONT)
-	m.hooks.Used(&img)
-	m.view.advise(img.Areas, p.PID, p.Region.Range(), true, true)
-	m.took.mark("capture")
-	if _, err := sendAreas(m.s, m.offer.Epoch, img.Areas, src, len(m.round) == 0, &m.objs, &m.took); err != nil {
-		return err
-	}
-	m.out.Family = &image.Family{Process: m.offer.Process, Epoch: m.offer.Epoch, Members: []image.Process{img}}
-	if err := m.s.Send(wire.Final, m.offer.Epoch, m.out.Family.Encode()); err != nil {
+	if err := m.s.Send(wire.Final, m.offer.Epoch, whole.Encode()); err != nil {
 		return err
 	}
 	if _, err := m.on(migrator.SentAll); err != nil {
@@ -493,46 +557,142 @@ func (m *source) finish(p *tracer.Process, src *pages.Source) error {
 		return err
 	}
 	m.took.mark("ready")
-	if _, err = m.on(migrator.BeReady); err != nil {
+	if _, err := m.on(migrator.BeReady); err != nil {
 		return err
 	}
 	return AtReady.Hit()
 }
 
-// commit parks the process and passes the point of no return.
-func (m *source) commit(p *tracer.Process, f0 time.Time) error {
-	g := p.Region
-	if err := freeze.Park(p, m.out.Family, m.env.Node, m.peer()); err != nil {
-		if g.Header().State != stub.StateParked {
-			return m.giveUp(p, errors.Join(err, thaw.Unlay(p, m.out.Family), freeze.Undrain(p, &m.out.Family.Members[0])))
+// hold stops every thread of a process.
+func (m *source) hold(t *traveller) error {
+	p := t.p
+	tids, err := p.TIDs()
+	if err != nil {
+		return err
+	}
+	waits := freeze.Waiting(p, tids)
+	t.sleeping = freeze.Sleeping(p.PID, tids)
+	m.env.Log.Debug("in restart_syscall", "process", t.id, "threads", t.sleeping)
+	st, err := procfs.Default.Stat(p.PID)
+	if err != nil {
+		return fmt.Errorf("%w (%v)", tracer.ErrGone, err)
+	}
+	t.stopped = st.State == 'T'
+	if err := p.SeizeAll(); err != nil {
+		return err
+	}
+	freeze.Mend(p, waits)
+	if err := thaw.LeaveEntries(p); err != nil {
+		return err
+	}
+	thaw.RewindCPUClock(p)
+	return nil
+}
+
+// complete makes sure that no member of the family has made another one while it was copied. All of them are held.
+func (m *source) complete() error {
+	shared := false
+	for _, t := range m.all {
+		as, _, err := freeze.Areas(t.p)
+		if err != nil {
+			return err
 		}
-		m.end.State = migrator.Parked // some threads may be parked already
-		return m.giveUp(p, err)
+		shared = shared || slices.ContainsFunc(as, func(a image.Area) bool { return a.File && a.Shared && a.Writable() })
+	}
+	if !shared {
+		return nil
+	}
+	for _, t := range m.all {
+		for _, x := range t.p.Held() {
+			kids, err := procfs.Default.Children(t.p.PID, x.TID)
+			if err != nil {
+				continue // a kernel that does not tell
+			}
+			for _, kid := range kids {
+				st, err := procfs.Default.Stat(kid)
+				known := slices.ContainsFunc(m.all, func(o *traveller) bool { return o.p.PID == kid })
+				if err == nil && !known && st.Start >= m.hooks.Since && st.State != 'Z' {
+					return fmt.Errorf("process %d has made process %d while it was copied, and they may share memory: try again", t.p.PID, kid)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// capture takes the image of a held process, and sends what is left of its memory.
+func (m *source) capture(t *traveller) error {
+	p := t.p
+	img, err := freeze.Capture(p, func(t int) id.HomePID { return id.HomePID(t) }, func(tid int) uint64 { return t.sleeping[tid] })
+	if err != nil {
+		return err
+	}
+	if err := freeze.Pending(p, &img); err != nil {
+		return err
+	}
+	if len(img.Threads) > p.Region.Slots {
+		return fmt.Errorf("process %d has made %d threads while it was copied, its shared page has room for %d: try again", p.PID, len(img.Threads), p.Region.Slots)
+	}
+	img.RealOffset = m.clk.Real
+	img.Clocks = m.env.readings(thaw.Clocks{Real: m.env.Realtime() - kern.Now(kern.ClockMonotonic)})
+	// Should it have changed meanwhile, the shadow tells its guest so when they meet; a stop would discard what continues it.
+	img.Stopped = t.stopped && !img.Pends(abi.SIGCONT)
+	m.hooks.Used(t.id, &img)
+	t.view.advise(img.Areas, p.PID, p.Region.Range(), true, true)
+	m.took.mark("capture")
+	if err := m.turn(t.n); err != nil {
+		return err
+	}
+	if _, err := sendAreas(m.s, m.offer.Epoch, img.Areas, t.src, len(m.round) == 0, &t.objs, nil, &m.took); err != nil {
+		return err
+	}
+	t.record = &image.Family{Process: t.id, Epoch: m.offer.Epoch, Members: []image.Process{img}}
+	return nil
+}
+
+// commit parks the processes and passes the point of no return.
+func (m *source) commit(f0 time.Time) error {
+	var records []*image.Family
+	var regions []*region.Region
+	for i, t := range m.all {
+		if len(m.all) > 1 {
+			h := t.p.Region.Header()
+			h.FamilyPID, h.FamilyStart = uint32(m.offer.Process.PID), m.offer.Process.Start
+		}
+		if err := freeze.Park(t.p, t.record, m.env.Node, m.peer()); err != nil {
+			if i > 0 || t.p.Region.Header().State == stub.StateParked {
+				m.end.State = migrator.Parked // some threads may be parked already
+			}
+			return m.giveUp(err)
+		}
+		records, regions = append(records, t.record), append(regions, t.p.Region)
 	}
 	if _, err := m.on(migrator.DidPark); err != nil {
 		return err
 	}
 	if err := AtPark.Hit(); err != nil {
-		return m.giveUp(p, err)
+		return m.giveUp(err)
 	}
 	// What the target has said may be old: it must live, and the way be open, just before the point of no return.
 	if err := m.s.Probe(m.offer.Epoch, false); err != nil {
-		return m.giveUp(p, err)
+		return m.giveUp(err)
 	}
 	m.took.mark("park")
-	h := g.Header()
-	h.LeaseEnd = uint64(kern.Now(kern.ClockBoottime) + int64(m.env.MoveLease+migrator.Margin))
-	if err := m.hooks.Parked(m.out.Family, g); err != nil {
-		return m.giveUp(p, err)
+	for _, g := range regions {
+		g.Header().LeaseEnd = uint64(kern.Now(kern.ClockBoottime) + int64(m.env.MoveLease+migrator.Margin))
+	}
+	if err := m.hooks.Parked(records, regions); err != nil {
+		return m.giveUp(err)
 	}
 	if err := errors.Join(AtProbe.Hit(), m.s.Err()); err != nil { // nothing is sent over a way that is known to be broken
-		return m.giveUp(p, err)
+		return m.giveUp(err)
 	}
-	atomic.StoreUint32(&h.State, stub.StateCommitted) // a new agent must not make it run on from here on
+	for _, g := range regions { // a new agent must not make it run on from here on; one of a family decides for all
+		atomic.StoreUint32(&g.Header().State, stub.StateCommitted)
+	}
 	if _, err := m.on(migrator.DoCommit); err != nil {
 		return err
 	}
-	m.out.Region = g
 	m.took.mark("depart")
 	err := m.s.Send(wire.Commit, m.offer.Epoch, nil)
 	if err == nil {
@@ -550,7 +710,7 @@ func (m *source) commit(p *tracer.Process, f0 time.Time) error {
 		_, err = m.on(migrator.IsRun)
 		return errors.Join(err, AtGone.Hit())
 	case errors.As(err, &ab): // it came too late: the target has discarded its copy
-		return m.giveUp(p, err)
+		return m.giveUp(err)
 	}
 	_, _ = m.on(migrator.Lost)
 	return fmt.Errorf("the move was committed and its answer lost; where it runs is decided within %v: %w", m.env.MoveLease+2*time.Second, err)

@@ -20,15 +20,15 @@ var errTampered = errors.New("it has tampered with the shared page")
 // make them. Every thread is held, so what is found cannot change before they run: the code is ours byte for byte, and the
 // whole region is still the memory in which this agent writes the table of calls. A guest that mapped a page of its own in
 // there would have its own table run, without its filter.
-func (m *homeward) trust(p *tracer.Process) error {
-	if err := untouched(p); err != nil {
+func (t *returner) trust() error {
+	if err := untouched(t.p); err != nil {
 		if errors.Is(err, errTampered) {
-			m.g.Spoiled(err)
+			t.g.Spoiled(err)
 		}
-		return fmt.Errorf("the guest of %v cannot be asked for its state: %w", m.offer.Process, err)
+		return fmt.Errorf("the guest of %v cannot be asked for its state: %w", t.id, err)
 	}
-	for _, t := range p.Held() {
-		if err := kern.SetOptions(t.TID, kern.OptSuspendFilter); err != nil {
+	for _, x := range t.p.Held() {
+		if err := kern.SetOptions(x.TID, kern.OptSuspendFilter); err != nil {
 			return err
 		}
 	}

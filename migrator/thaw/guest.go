@@ -37,36 +37,67 @@ type Plan struct {
 	Filter  []byte // the seccomp program, as the kernel reads it
 }
 
-// Guest is a guest that is being made. All its methods run on the tracer's thread that made it.
-type Guest struct {
-	Plan     Plan
-	Keeper   *tracer.Process
-	P        *tracer.Process
-	Listener *os.File // of the filter
-	KeeperFD int      // the listener's number in the keeper
-	LastPID  int      // the number there of the file that says which number the next process gets; negative: none
-	Cgroups  []string // made for it
+// Nest is what the guests of a family share that is being made: the keeper with its namespaces, the cgroups, and what stands for
+// objects. All its methods, and those of its guests, run on the tracer's thread that made it.
+type Nest struct {
+	Keeper  *tracer.Process
+	LastPID int      // the number there of the file that says which number the next process gets; negative: none
+	Cgroups []string // made for it
+	Guests  []*Guest // the family, its first member first
 
-	proc  *os.Process
+	proc    *os.Process
+	objects map[image.Object]*standIn
+}
+
+// Guest is a guest that is being made.
+type Guest struct {
+	*Nest
+	Plan     Plan
+	P        *tracer.Process
+	Listener *os.File // of its filter
+	KeeperFD int      // the listener's number in the keeper
+
 	tids  map[id.HomePID]int
 	areas []image.Area
 
 	shut    map[mem.Range]uint8 // read-only areas that are closed for writing already
-	objects map[image.Object]*standIn
-	patched bool // the clocks are home's
+	patched bool                // the clocks are home's
 }
 
-// Prepare builds the empty process and its threads.
-func Prepare(plan Plan, code *stub.Code) (*Guest, error) {
-	g := &Guest{Plan: plan, tids: map[id.HomePID]int{}}
-	if err := g.prepare(code); err != nil {
-		g.Discard()
+// Prepare makes a keeper, and in its namespaces the empty first process of a family with its threads.
+func Prepare(plan Plan, code *stub.Code) (*Nest, error) {
+	n := &Nest{}
+	g := n.add(plan)
+	err := g.found(code)
+	if err == nil {
+		err = g.make(code)
+	}
+	if err != nil {
+		n.Discard()
 		return nil, fmt.Errorf("prepare a guest for %v: %w", plan.Process, err)
 	}
-	return g, nil
+	return n, nil
 }
 
-func (g *Guest) prepare(code *stub.Code) error {
+// Join makes the empty next process of the family. It does not undo what it did where that fails: Discard does.
+func (n *Nest) Join(plan Plan, code *stub.Code) error {
+	if len(n.Guests) == stub.MaxMembers {
+		return fmt.Errorf("a family of more than %d processes: a keeper has no room for more", stub.MaxMembers)
+	}
+	if err := n.add(plan).make(code); err != nil {
+		return fmt.Errorf("prepare a guest for %v, of the family of %v: %w", plan.Process, n.Guests[0].Plan.Process, err)
+	}
+	return nil
+}
+
+func (n *Nest) add(plan Plan) *Guest {
+	g := &Guest{Nest: n, Plan: plan, tids: map[id.HomePID]int{}}
+	n.Guests = append(n.Guests, g)
+	return g
+}
+
+// found makes the keeper, as the first guest needs it.
+func (g *Guest) found(code *stub.Code) error {
 	var err error
 	if g.proc, err = keeper.Start(code, newIDs()); err != nil {
 		return err
@@ -87,10 +118,12 @@ func (g *Guest) prepare(code *stub.Code) error {
 		return err
 	}
 	g.Keeper.Region.Header().State = stub.StateKeeper
-	if err := g.isolate(k); err != nil {
-		return err
-	}
-	child, err := g.clone(k, abi.SIGCHLD, g.Plan.Process.PID)
+	return g.isolate(k)
+}
+
+// make makes the guest itself, the keeper's child.
+func (g *Guest) make(code *stub.Code) error {
+	child, err := g.clone(g.Keeper.Leader(), abi.SIGCHLD, g.Plan.Process.PID)
 	if err != nil {
 		return err
 	}
@@ -337,12 +370,29 @@ func (g *Guest) Pages(frame []byte) error {
 	return err
 }
 
-// Final completes the guest from its image: after it, Run alone is missing.
-func (g *Guest) Final(f *image.Family) error {
-	m := &f.Members[0]
-	if err := g.Layout(m.Areas, nil); err != nil {
-		return err
+// Final completes the family from its image: after it, Ready and Run alone are missing.
+func (n *Nest) Final(f *image.Family) error {
+	if len(f.Members) != len(n.Guests) {
+		return fmt.Errorf("the image of %v has %d processes, %d were prepared", f.Process, len(f.Members), len(n.Guests))
 	}
+	for i, g := range n.Guests { // all before the first: it gives up what stands for objects
+		if g.Plan.Process.PID != f.Members[i].PID {
+			return fmt.Errorf("process %d of the image of %v is %d, prepared was %v", i, f.Process, f.Members[i].PID, g.Plan.Process)
+		}
+		if err := g.Layout(f.Members[i].Areas, nil); err != nil {
+			return err
+		}
+	}
+	for i, g := range n.Guests {
+		if err := g.final(&f.Members[i]); err != nil {
+			return err
+		}
+	}
+	n.closeObjects()
+	return nil
+}
+
+func (g *Guest) final(m *image.Process) error {
 	if err := g.sameThreads(m); err != nil {
 		return err
 	}
@@ -456,22 +506,30 @@ func (g *Guest) install(l *tracer.Thread) error {
 	return kern.SetOptions(l.TID, g.P.Options)
 }
 
-// Ready sets the keeper to work: from now on the guest lives no longer than lease.
-func (g *Guest) Ready(lease time.Duration, epoch id.Epoch, host id.Node) error {
-	k := g.Keeper.Leader()
-	r := g.Keeper.Region
+// Ready sets the keeper to work: from now on the guests live no longer than lease.
+func (n *Nest) Ready(lease time.Duration, epoch id.Epoch, host id.Node) error {
+	k := n.Keeper.Leader()
+	r := n.Keeper.Region
 	h := r.Header()
-	h.Epoch, h.PID, h.Start = uint64(epoch), uint32(g.Plan.Process.PID), g.Plan.Process.Start
-	putName(&h.Home, string(g.Plan.Process.Home))
+	first := n.Guests[0].Plan.Process
+	h.Epoch, h.PID, h.Start = uint64(epoch), uint32(first.PID), first.Start
+	putName(&h.Home, string(first.Home))
 	putName(&h.Peer, string(host))
 	end := uint64(kern.Now(kern.ClockBoottime) + int64(lease))
-	*r.Member(0) = stub.Member{
-		PID: uint32(g.Plan.Process.PID), Deadline: end, Start: g.Plan.Process.Start, Epoch: uint64(epoch), Base: uint64(g.Plan.Base),
+	var together uint32
+	if len(n.Guests) > 1 {
+		together = 1
+	}
+	for i, g := range n.Guests {
+		*r.Member(i) = stub.Member{
+			PID: uint32(g.Plan.Process.PID), Deadline: end, Start: g.Plan.Process.Start, Epoch: uint64(epoch), Base: uint64(g.Plan.Base),
+			Listener: uint32(g.KeeperFD), Together: together,
+		}
 	}
 	*r.Keeper() = stub.Keeper{
-		Deadline: end, Set: abi.SigBit(abi.SIGCHLD), Timeout: [2]uint64{0, 100e6}, Count: 1, Listener: uint32(g.KeeperFD), LastPID: uint32(g.LastPID),
+		Deadline: end, Set: abi.SigBit(abi.SIGCHLD), Timeout: [2]uint64{0, 100e6}, Count: uint32(len(n.Guests)), LastPID: uint32(n.LastPID),
 	}
-	k.Regs.RIP, k.Regs.R15, k.Regs.OrigRAX = uint64(r.At(g.Keeper.Code.At.Keeper)), uint64(r.Addr(stub.KeeperOff)), abi.NoCall
+	k.Regs.RIP, k.Regs.R15, k.Regs.OrigRAX = uint64(r.At(n.Keeper.Code.At.Keeper)), uint64(r.Addr(stub.KeeperOff)), abi.NoCall
 	k.Mask = abi.SigBit(abi.SIGCHLD)
 	if err := kern.SetOptions(k.TID, kern.OptExitKill); err != nil {
 		return err
@@ -483,16 +541,20 @@ func (g *Guest) Ready(lease time.Duration, epoch id.Epoch, host id.Node) error {
 	return kern.Cont(k.TID, 0)
 }
 
-// Run lets guest and keeper go: they no longer need this agent.
-func (g *Guest) Run() error {
-	k := g.Keeper.Leader()
+// Run lets guests and keeper go: they no longer need this agent.
+func (n *Nest) Run() error {
+	k := n.Keeper.Leader()
 	if err := kern.Interrupt(k.TID); err != nil {
 		return err
 	}
 	if _, _, err := kern.Wait(k.TID, 0); err != nil {
 		return err
 	}
-	for _, t := range g.P.Held() {
+	var all []*tracer.Thread
+	for _, g := range n.Guests {
+		all = append(all, g.P.Held()...)
+	}
+	for _, t := range all {
 		if err := t.PutBack(); err != nil {
 			return err
 		}
@@ -500,7 +562,7 @@ func (g *Guest) Run() error {
 	if err := kern.SetOptions(k.TID, 0); err != nil {
 		return err
 	}
-	for _, t := range g.P.Held() {
+	for _, t := range all {
 		if err := kern.SetOptions(t.TID, 0); err != nil {
 			return err
 		}
@@ -508,7 +570,7 @@ func (g *Guest) Run() error {
 	if err := k.Abandon(); err != nil {
 		return err
 	}
-	for _, t := range g.P.Held() {
+	for _, t := range all {
 		if err := t.Abandon(); err != nil {
 			return err
 		}
@@ -517,42 +579,43 @@ func (g *Guest) Run() error {
 }
 
 // KeeperPID is the keeper's number here; Reap collects it when it has ended.
-func (g *Guest) KeeperPID() int { return g.proc.Pid }
+func (n *Nest) KeeperPID() int { return n.proc.Pid }
 
 // Reap waits for the end of the keeper, this program's child.
-func (g *Guest) Reap() { _, _ = g.proc.Wait() }
-
-// TIDs maps the guest's thread numbers at home to those on this host.
-func (g *Guest) TIDs() map[id.HomePID]int { return g.tids }
+func (n *Nest) Reap() { _, _ = n.proc.Wait() }
 
 // Region is the keeper's.
-func (g *Guest) Region() *region.Region { return g.Keeper.Region }
+func (n *Nest) Region() *region.Region { return n.Keeper.Region }
 
 // Discard ends what was built, or what runs.
-func (g *Guest) Discard() {
-	if g.proc == nil {
+func (n *Nest) Discard() {
+	if n.proc == nil {
 		return
 	}
-	_ = g.proc.Kill()
-	if g.P != nil { // the keeper ends after all that it has made, and what is traced ends when its tracer knows
-		g.P.AwaitEnd()
+	_ = n.proc.Kill()
+	for _, g := range n.Guests {
+		if g.P != nil { // the keeper ends after all that it has made, and what is traced ends when its tracer knows
+			g.P.AwaitEnd()
+		}
 	}
-	if g.Keeper != nil {
-		g.Keeper.AwaitEnd()
+	if n.Keeper != nil {
+		n.Keeper.AwaitEnd()
 	}
-	_, _ = g.proc.Wait()
-	if g.P != nil {
-		g.P.Close()
+	_, _ = n.proc.Wait()
+	for _, g := range n.Guests {
+		if g.P != nil {
+			g.P.Close()
+		}
+		if g.Listener != nil {
+			g.Listener.Close()
+		}
 	}
-	if g.Keeper != nil {
-		g.Keeper.Close()
+	if n.Keeper != nil {
+		n.Keeper.Close()
 	}
-	if g.Listener != nil {
-		g.Listener.Close()
-	}
-	g.closeObjects()
-	RemoveCgroups(g.Cgroups)
-	g.proc = nil
+	n.closeObjects()
+	RemoveCgroups(n.Cgroups)
+	n.proc = nil
 }
 
 // RemoveCgroups removes the cgroups of a guest that has ended. The kernel may need a moment until they are empty: those that are

@@ -5,6 +5,7 @@ import (
 	"os"
 
 	"mosix/internal/abi"
+	"mosix/internal/id"
 	"mosix/internal/image"
 	"mosix/internal/kern"
 	"mosix/internal/mem"
@@ -16,34 +17,59 @@ import (
 // the process has it mapped, of its content. Areas are mapped from it as they were from the object; so advice, growth, faults
 // behind the end, and what is at last left of a file's memory are the kernel's business as they are at home.
 type standIn struct {
-	fd   int      // in the guest, until it is complete
-	f    *os.File // the same here
-	size uint64
+	fds    map[*Guest]int // in each guest that has parts of it, until it is complete
+	f      *os.File       // the same here
+	size   uint64
+	sealed bool
 }
 
-// standIn finds or makes the stand-in of o.
-func (g *Guest) standIn(o image.Object) (*standIn, error) {
-	if s := g.objects[o]; s != nil {
-		return s, nil
-	}
+// standIn finds or makes the stand-in of o, and returns its descriptor in the guest. A family has one for each object.
+func (g *Guest) standIn(o image.Object) (*standIn, int, error) {
 	l := g.P.Leader()
+	s := g.objects[o]
+	if s != nil {
+		if fd, ok := s.fds[g]; ok {
+			return s, fd, nil
+		}
+		for other, fd := range s.fds { // any of them will do
+			got, err := takeFD(l, other.Plan.Process.PID, fd)
+			if err == nil {
+				s.fds[g] = got
+			}
+			return s, got, err
+		}
+	}
 	at, b := scratchAt(g.P, 0)
 	copy(b, append([]byte(image.StandInName(o)), 0))
 	const cloexecSealing = 1 | 2
 	fd, err := l.MustCall("memfd_create", abi.SysMemfdCreate, at, cloexecSealing)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	f, err := kern.PidfdGetfd(g.P.Pidfd, int(fd), image.StandInName(o))
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	s := &standIn{fd: int(fd), f: f}
+	s = &standIn{fds: map[*Guest]int{g: int(fd)}, f: f}
 	if g.objects == nil {
 		g.objects = map[image.Object]*standIn{}
 	}
 	g.objects[o] = s
-	return s, nil
+	return s, int(fd), nil
+}
+
+// takeFD makes the held thread t take over the descriptor fd of another process of its namespace.
+func takeFD(t *tracer.Thread, from id.HomePID, fd int) (int, error) {
+	pidfd, err := t.MustCall("pidfd_open", abi.SysPidfdOpen, uint64(from), 0)
+	if err != nil {
+		return 0, err
+	}
+	got, err := t.MustCall("pidfd_getfd", abi.SysPidfdGetfd, pidfd, uint64(fd), 0)
+	if err != nil {
+		return 0, err
+	}
+	_, err = t.MustCall("close", abi.SysClose, pidfd)
+	return int(got), err
 }
 
 // File takes the size of an object, and a part of its content.
@@ -51,7 +77,7 @@ func (g *Guest) File(o image.Object, size, off uint64, data []byte) error {
 	if size > 1<<62 || off > 1<<62 {
 		return fmt.Errorf("an object of the guest of %v has %d bytes, and more at %d", g.Plan.Process, size, off)
 	}
-	s, err := g.standIn(o)
+	s, fd, err := g.standIn(o)
 	if err != nil {
 		return err
 	}
@@ -65,7 +91,7 @@ func (g *Guest) File(o image.Object, size, off uint64, data []byte) error {
 	at, b := scratchAt(g.P, 0)
 	for len(data) > 0 {
 		n := copy(b[:stub.ScratchSize], data)
-		put, err := g.P.Leader().MustCall("pwrite64", abi.SysPwrite64, uint64(s.fd), at, uint64(n), off)
+		put, err := g.P.Leader().MustCall("pwrite64", abi.SysPwrite64, uint64(fd), at, uint64(n), off)
 		if err != nil {
 			return err
 		}
@@ -83,7 +109,7 @@ func (g *Guest) mapCall(a image.Area) (stub.Call, error) {
 	if !a.File {
 		return mapCall(a, open(a)), nil
 	}
-	s, err := g.standIn(a.Object)
+	s, fd, err := g.standIn(a.Object)
 	if err != nil {
 		return stub.Call{}, err
 	}
@@ -102,7 +128,7 @@ func (g *Guest) mapCall(a image.Area) (stub.Call, error) {
 	case a.Shared:
 		flags ^= abi.MapPrivate | abi.MapShared
 	}
-	return tracer.NewCall(abi.SysMmap, uint64(a.Start), a.Len(), prot, flags, uint64(s.fd), a.Offset), nil
+	return tracer.NewCall(abi.SysMmap, uint64(a.Start), a.Len(), prot, flags, uint64(fd), a.Offset), nil
 }
 
 // layoutCalls makes the guest's areas those of want; what was there before and is the same memory stays.
@@ -132,10 +158,13 @@ func (g *Guest) leaveObjects(l *tracer.Thread) error {
 	for _, a := range g.areas {
 		if a.Fixed() {
 			s := g.objects[a.Object]
-			if err := kern.SealWrites(s.f); err != nil {
-				return err
+			if !s.sealed {
+				if err := kern.SealWrites(s.f); err != nil {
+					return err
+				}
+				s.sealed = true
 			}
-			calls = append(calls, tracer.NewCall(abi.SysMmap, uint64(a.Start), a.Len(), uint64(a.Prot), abi.MapShared|abi.MapFixed, uint64(s.fd), a.Offset))
+			calls = append(calls, tracer.NewCall(abi.SysMmap, uint64(a.Start), a.Len(), uint64(a.Prot), abi.MapShared|abi.MapFixed, uint64(s.fds[g]), a.Offset))
 		}
 		if a.Advice.Has(image.Locked) {
 			const onFault = 1
@@ -147,7 +176,6 @@ func (g *Guest) leaveObjects(l *tracer.Thread) error {
 	if _, err := l.MustBatch("what stands for files", calls); err != nil {
 		return err
 	}
-	g.closeObjects()
 	if _, err := l.MustBatch("as much locked memory as the process has", locks); err != nil {
 		return err
 	}
@@ -155,11 +183,11 @@ func (g *Guest) leaveObjects(l *tracer.Thread) error {
 	return err
 }
 
-func (g *Guest) closeObjects() {
-	for _, s := range g.objects {
+func (n *Nest) closeObjects() {
+	for _, s := range n.objects {
 		s.f.Close()
 	}
-	g.objects = nil
+	n.objects = nil
 }
 
 // inObject returns where r, a part of the area a, lies in its object.

@@ -81,23 +81,23 @@ func orphaned(pid, tid int, g *region.Region) bool {
 	return err == nil && pc >= uint64(g.At(g.Code.At.Single)) && pc < uint64(g.At(g.Code.At.Batch))
 }
 
-// Fill makes the memory of the held shadow that of image f: its areas, and then what is on the shelf. known is what the shadow
+// Fill makes the memory of the held shadow that of image m: its areas, and then what is on the shelf. known is what the shadow
 // had advised for its areas before anything was put into them. The shadow stays one: it can be let go into its loop again.
-func Fill(p *tracer.Process, f *image.Family, shelf *pages.Shelf, known []image.Area) error {
+func Fill(p *tracer.Process, m *image.Process, shelf *pages.Shelf, known []image.Area) error {
 	l := p.Leader()
 	if l == nil {
-		return fmt.Errorf("the shadow of %v has lost its leading thread: %w", f.Process, tracer.ErrGone)
+		return fmt.Errorf("the shadow of %d has lost its leading thread: %w", m.PID, tracer.ErrGone)
 	}
 	h := &homeLayout{p: p, l: l, shelf: shelf}
-	if err := h.layOut(f.Members[0].Areas, known); err != nil {
-		return fmt.Errorf("lay out the memory of %v at home: %w", f.Process, err)
+	if err := h.layOut(m.Areas, known); err != nil {
+		return fmt.Errorf("lay out the memory of %d at home: %w", m.PID, err)
 	}
 	if err := h.empty(shelf.Zaps()); err != nil {
 		return err
 	}
-	shelf.Within(mem.Normalize(image.Ranges(f.Members[0].Areas)))
+	shelf.Within(mem.Normalize(image.Ranges(m.Areas)))
 	if lost, err := shelf.Write(p.PID, p.Mem); err != nil || lost > 0 {
-		return errors.Join(err, fmt.Errorf("%d pages of %v could not be brought home", lost, f.Process))
+		return errors.Join(err, fmt.Errorf("%d pages of %d could not be brought home", lost, m.PID))
 	}
 	return h.finish()
 }

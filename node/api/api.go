@@ -88,10 +88,11 @@ type MigrateResult struct {
 // Explanation answers GET /v1/explain?pid=N: everything that is known about whether PID may move.
 type Explanation struct {
 	Process   Process        `json:"process"`
-	Movable   bool           `json:"movable"`   // by an explicit command of the asking user
-	Candidate bool           `json:"candidate"` // by the balancer, now
-	Refusals  image.Refusals `json:"refusals"`  // why not movable
-	Unfit     image.Refusals `json:"unfit"`     // why not a candidate, though movable
+	Movable   bool           `json:"movable"`          // by an explicit command of the asking user
+	Candidate bool           `json:"candidate"`        // by the balancer, now
+	Refusals  image.Refusals `json:"refusals"`         // why not movable; of one that moves only together with others, why not by itself
+	Family    []id.HomePID   `json:"family,omitempty"` // the others of its home that move together with it
+	Unfit     image.Refusals `json:"unfit"`            // why not a candidate, though movable
 }
 
 // Error is the body of every answer with a status of 400 or more that is not a MigrateResult.
