@@ -187,7 +187,7 @@ func displayWhy(k Kind) string {
 func sharedWhy(k Kind, byFD bool) string {
 	switch {
 	case byFD:
-		return "Another process has a descriptor of memory that it shares, through which that can be read and written from home. Programs that close the descriptor after mmap move."
+		return "It shares memory with another process that has a descriptor of it, and could read and write it there. Programs that close the descriptor after mmap move, together."
 	case k == SharedFile:
 		return "It reads a file through a shared mapping while another program writes it; what is written would not be seen at a distance."
 	}
