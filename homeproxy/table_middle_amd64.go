@@ -56,7 +56,7 @@ func tableMiddle() []Row {
 			note("own thread: local, then that thread's forwarded call is cancelled; stop signals and other processes: home"),
 		both(201, "time", wr("tloc", 8)).note("answered on the host from home's clock"),
 		guest(202, "futex", ptr("uaddr"), num("op"), num("val"), ptr("timeout"), ptr("uaddr2"), num("val3")).
-			note("a guest shares memory with nobody"),
+			note("a guest shares memory with its family alone, which is on the same host"),
 		home(203, "sched_setaffinity", num("pid"), num("len"), rdN("mask", 1, 1).over(8192, einval)).
 			note("kept at home, whose processors it names; the host places its guests itself"),
 		home(204, "sched_getaffinity", num("pid"), num("len"), wrN("mask", 1, 1).capped(8192).when(RetBytes)).
@@ -270,15 +270,15 @@ func tableNew() []Row {
 		home(446, "landlock_restrict_self", dsc("ruleset_fd"), num("flags")).note("it restricts what the shadow's thread does, and that does all"),
 		come(447, "memfd_secret", noteMemory),
 		home(448, "process_mrelease", dsc("pidfd"), num("flags")),
-		guest(449, "futex_waitv", ptr("waiters"), num("nr"), num("flags"), ptr("timeout"), num("clockid")).note("a guest shares memory with nobody"),
+		guest(449, "futex_waitv", ptr("waiters"), num("nr"), num("flags"), ptr("timeout"), num("clockid")).note("a guest shares memory with its family alone, which is on the same host"),
 		come(450, "set_mempolicy_home_node", noteMemory),
 		home(451, "cachestat", dsc("fd"), rd("range", 16), wr("stat", 40), num("flags")),
 		home(452, "fchmodat2", dsc("dirfd"), str("pathname"), num("mode"), num("flags")),
 		come(453, "map_shadow_stack", noteMemory),
-		guest(454, "futex_wake", ptr("uaddr"), val("mask"), num("nr"), num("flags")).note("a guest shares memory with nobody"),
+		guest(454, "futex_wake", ptr("uaddr"), val("mask"), num("nr"), num("flags")).note("a guest shares memory with its family alone, which is on the same host"),
 		guest(455, "futex_wait", ptr("uaddr"), val("val"), val("mask"), num("flags"), ptr("timeout"), num("clockid")).
-			note("a guest shares memory with nobody"),
-		guest(456, "futex_requeue", ptr("waiters"), num("flags"), num("nr_wake"), num("nr_requeue")).note("a guest shares memory with nobody"),
+			note("a guest shares memory with its family alone, which is on the same host"),
+		guest(456, "futex_requeue", ptr("waiters"), num("flags"), num("nr_wake"), num("nr_requeue")).note("a guest shares memory with its family alone, which is on the same host"),
 		home(457, "statmount", of(SizedIn, "req", 0), wrN("buf", 2, 1).capped(maxXattr), val("bufsize"), num("flags")),
 		home(458, "listmount", of(SizedIn, "req", 0), wrN("mnt_ids", 2, 8).capped(8192).elems(8), val("nr_mnt_ids"), num("flags")),
 		come(459, "lsm_get_self_attr", notePrivilege),

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"mosix/internal/fault"
@@ -60,6 +61,7 @@ type scenario struct {
 	how   string
 	home  bool // the move goes home, not out
 	long  bool // what is wrong is put right only when the lease of the move is over
+	kids  int  // that the process shares memory with: they go with it
 }
 
 func (s scenario) String() string {
@@ -70,6 +72,9 @@ func (s scenario) String() string {
 	how := s.how
 	if s.long {
 		how += " for long"
+	}
+	if s.kids > 0 {
+		dir += fmt.Sprintf(" with %d others", s.kids)
 	}
 	return fmt.Sprintf("%s, %s: %s", dir, s.point, how)
 }
@@ -104,18 +109,22 @@ func points() []string {
 func scenarios(full bool) []scenario {
 	if !full {
 		return []scenario{
-			{"source-after-freeze", crashIt, false, false}, {"source-after-park", crashIt, false, false}, {"source-after-commit", crashIt, false, false},
-			{"target-after-ready", crashIt, false, false}, {"target-after-commit", killPeer, false, false}, {"source-after-freeze", cutLink, false, false},
-			{"source-after-freeze", crashIt, true, false},
+			{"source-after-freeze", crashIt, false, false, 0}, {"source-after-park", crashIt, false, false, 0}, {"source-after-commit", crashIt, false, false, 0},
+			{"target-after-ready", crashIt, false, false, 0}, {"target-after-commit", killPeer, false, false, 0}, {"source-after-freeze", cutLink, false, false, 0},
+			{"source-after-freeze", crashIt, true, false, 0},
+			{"source-after-park", crashIt, false, false, 2}, {"target-after-commit", crashIt, true, false, 2},
 		}
 	}
 	var list []scenario
 	for _, home := range []bool{false, true} {
 		for _, p := range points() {
 			for _, how := range []string{crashIt, killPeer, cutLink} {
-				list = append(list, scenario{p, how, home, false})
+				list = append(list, scenario{p, how, home, false, 0})
 				if how != crashIt && stageOf(p) != before {
-					list = append(list, scenario{p, how, home, true})
+					list = append(list, scenario{p, how, home, true, 0})
+				}
+				if stageOf(p) != before {
+					list = append(list, scenario{p, how, home, how != crashIt, 2})
 				}
 			}
 		}
@@ -185,7 +194,7 @@ var errUnreached = errors.New("the point was not reached")
 // crash plays s with a process of its own, and leaves the lab whole.
 func crash(b *bench, c *cluster.Cluster, s scenario, number int) (gap time.Duration, where string, err error) {
 	at, peer := s.at()
-	page, err := workloads.StartPage(workloads.Node{Cluster: c, Name: "n1"}, fmt.Sprintf("page-%d-%d", os.Getpid(), number))
+	page, err := workloads.StartPage(workloads.Node{Cluster: c, Name: "n1"}, fmt.Sprintf("page-%d-%d", os.Getpid(), number), s.kids)
 	if err != nil {
 		return 0, "", err
 	}
@@ -258,7 +267,7 @@ func crash(b *bench, c *cluster.Cluster, s scenario, number int) (gap time.Durat
 		began, limit = time.Now(), soon
 	}
 	since := began.Add(20 * time.Millisecond) // older news may still come in
-	gap, ok := cluster.Until(20*time.Second, func() bool { return len(page.Running(since)) > 0 })
+	gap, ok := cluster.Until(20*time.Second, func() bool { return page.RunsSince(since) })
 	if !ok {
 		return gap, "", fmt.Errorf("it runs nowhere %.0f s after that", gap.Seconds())
 	}
@@ -284,8 +293,24 @@ func crash(b *bench, c *cluster.Cluster, s scenario, number int) (gap time.Durat
 	return gap, where, err
 }
 
-// onlyOne watches for a second and wants one copy to have run, and copies not to have taken turns.
-func onlyOne(page *workloads.Page) (string, error) {
+// onlyOne watches for a second and wants one copy of each process to have run, all in one place, and copies not to have taken turns.
+func onlyOne(page *workloads.Page) (where string, err error) {
+	places := make([]string, len(page.All))
+	errs := make([]error, len(page.All))
+	var wg sync.WaitGroup
+	for i, w := range page.All {
+		wg.Go(func() { places[i], errs[i] = onlyOneOf(w) })
+	}
+	wg.Wait()
+	for i, p := range places {
+		if p != places[0] {
+			errs = append(errs, fmt.Errorf("member %d of the family runs at %s, the first at %s", i, p, places[0]))
+		}
+	}
+	return places[0], errors.Join(errs...)
+}
+
+func onlyOneOf(page *workloads.Watched) (string, error) {
 	since := time.Now().Add(20 * time.Millisecond)
 	var running []int
 	if _, ok := cluster.Until(15*time.Second, func() bool {

@@ -53,6 +53,7 @@ func Table() []Workload {
 		c("waits", "timed waits that a stop ends"),
 		c("epoll", "epoll with ignored signals arriving"),
 		c("shared", "shared memory of one process"),
+		c("family", "processes that share memory"),
 		c("children", "processes and threads that come and go"),
 		c("areas", "areas of every kind"),
 		{Name: "maps", Kind: "what smaps shows of them", Uses: []string{"areas"}, Line: Program("areas") + " SECONDS STOP maps", Stops: true},
@@ -90,7 +91,7 @@ func Table() []Workload {
 			w.Stops = false
 		case "world":
 			w.InNode = true
-		case "shared", "areas", "maps":
+		case "shared", "family", "areas", "maps":
 			w.MayRefuse = true
 		}
 		if w.comesHome() { // it may be on its way just then

@@ -241,22 +241,30 @@ func alternations(events []event) int {
 	return n
 }
 
-// Page is a running process of the program page, with its watch.
+// Page is a running process of the program page, with its watches: of itself, and of its children.
 type Page struct {
 	Process
-	*Watch
-	Home int // the number of the original on the machine
+	All  []*Watched
 	said *sharedBuffer
 	out  *sharedBuffer
 }
 
-var pageLine = regexp.MustCompile(`(?m)^page ([0-9a-f]+)$`)
+// Watched is one process with its watch.
+type Watched struct {
+	*Watch
+	Home int // the number of the original on the machine
+}
 
-// StartPage starts one in n and waits until it counts.
-func StartPage(n Node, token string) (*Page, error) {
+var (
+	pageLine  = regexp.MustCompile(`(?m)^page ([0-9a-f]+)$`)
+	childLine = regexp.MustCompile(`(?m)^child ([0-9]+)$`)
+)
+
+// StartPage starts one in n, with so many children, and waits until it counts.
+func StartPage(n Node, token string, children int) (*Page, error) {
 	p := &Page{said: &sharedBuffer{}, out: &sharedBuffer{}}
 	var err error
-	if p.Process, err = n.Start([]string{Program("page"), token}, false, p.out, p.said); err != nil {
+	if p.Process, err = n.Start([]string{Program("page"), token, strconv.Itoa(children)}, false, p.out, p.said); err != nil {
 		return nil, err
 	}
 	pid, err := awaitPID(p.said, nil)
@@ -271,13 +279,36 @@ func StartPage(n Node, token string) (*Page, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.Watch = NewWatch(token, pid, address)
-	if _, ok := cluster.Until(5*time.Second, func() bool { return len(p.Running(time.Time{})) == 1 }); !ok {
-		p.Stop()
-		return nil, fmt.Errorf("its page was not seen to count from outside (%d copies)", len(p.Running(time.Time{})))
+	pids := []int{pid}
+	for _, m := range childLine.FindAllStringSubmatch(p.said.String(), -1) {
+		kid, _ := strconv.Atoi(m[1])
+		pids = append(pids, kid)
 	}
-	p.Home = p.Running(time.Time{})[0]
+	if len(pids) != 1+children {
+		return nil, fmt.Errorf("it did not tell of %d children: %s", children, p.said.String())
+	}
+	for _, pid := range pids {
+		w := &Watched{Watch: NewWatch(token, pid, address)}
+		p.All = append(p.All, w)
+		if _, ok := cluster.Until(5*time.Second, func() bool { return len(w.Running(time.Time{})) == 1 }); !ok {
+			p.Stop()
+			return nil, fmt.Errorf("the page of %d was not seen to count from outside (%d copies)", pid, len(w.Running(time.Time{})))
+		}
+		w.Home = w.Running(time.Time{})[0]
+	}
 	return p, nil
+}
+
+// Stop ends the watches.
+func (p *Page) Stop() {
+	for _, w := range p.All {
+		w.Stop()
+	}
+}
+
+// RunsSince reports whether each of them has counted, somewhere, since t.
+func (p *Page) RunsSince(t time.Time) bool {
+	return !slices.ContainsFunc(p.All, func(w *Watched) bool { return len(w.Running(t)) == 0 })
 }
 
 // Said is what the page printed on standard output.
