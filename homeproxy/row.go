@@ -282,6 +282,16 @@ func Lookup(nr uint32) *Row {
 // Rows returns every row in ascending order of numbers. The caller must not change them.
 func Rows() []Row { return table }
 
+// Reshapes reports whether the call changes what memory behind a descriptor is, without reading or writing it, or may give the
+// descriptor to others.
+func (r *Row) Reshapes() bool {
+	switch r.Name {
+	case "ftruncate", "fallocate", "fcntl", "sendmsg", "sendmmsg", "fsync", "fdatasync", "fadvise64":
+		return true
+	}
+	return false
+}
+
 // MovesData reports whether the call reads from a descriptor, or writes to one, what is in a file.
 func (r *Row) MovesData() bool {
 	switch r.Name {

@@ -68,8 +68,9 @@ type Shadow struct {
 	OnChange func() // a call has changed what decides on where the process may be; may be nil
 	OnBorn   Born
 
-	plain atomic.Bool // no descriptor shows the process's own memory
-	tells atomic.Bool // one may tell how much memory it uses
+	common map[file]bool // what the process shares, and may write
+	plain  atomic.Bool   // no descriptor shows the process's own memory
+	tells  atomic.Bool   // one may tell how much memory it uses
 
 	hands sync.Mutex // held by who traces a thread; taken before mu
 }
@@ -123,6 +124,7 @@ func Open(pid int, g *region.Region, f *image.Family, log *slog.Logger) (*Shadow
 	}
 	s := &Shadow{Process: f.Process, Epoch: f.Epoch, PID: pid, Region: g, mem: m, pidfd: pidfd, stat: st, log: log,
 		slots: map[id.HomePID]*slot{}, actions: f.Members[0].Actions, inPlace: map[mem.Addr]bool{}, done: make(chan struct{})}
+	s.common = commons(pid, f.Members[0].Areas)
 	for i := range g.Slots { // by the numbers in the slots: threads may have come and gone since the parking
 		if sl := (&slot{Slot: g.Slot(i), i: i, tid: id.HomePID(g.Slot(i).TID)}); sl.tid != 0 && exists(pid, int(sl.tid)) {
 			s.slots[sl.tid] = sl

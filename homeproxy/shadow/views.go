@@ -6,10 +6,14 @@ import (
 	"os"
 
 	"mosix/homeproxy"
+	"mosix/internal/image"
+	"mosix/internal/kern"
 )
 
 // A process may have /proc/self/maps open when it moves, and read on. What it would read here is the shadow's memory: it comes
 // home to read. Away, it can open no such file.
+
+// The same holds for memory that it shares, such as a memfd, and has a descriptor of: what it writes through the mapping is elsewhere.
 
 // lookForViews finds out whether there is such a descriptor.
 func (s *Shadow) lookForViews() {
@@ -20,8 +24,9 @@ func (s *Shadow) lookForViews() {
 	}
 	plain := true
 	for _, e := range es {
-		link, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/%s", s.PID, e.Name()))
-		if err == nil && homeproxy.ShowsMemory([]byte(link), s.PID) {
+		path := fmt.Sprintf("/proc/%d/fd/%s", s.PID, e.Name())
+		link, err := os.Readlink(path)
+		if err == nil && homeproxy.ShowsMemory([]byte(link), s.PID) || s.common[fileAt(path)] {
 			plain = false
 		}
 		if err == nil && homeproxy.ViewOf(link, s.PID) != homeproxy.NoView {
@@ -29,6 +34,30 @@ func (s *Shadow) lookForViews() {
 		}
 	}
 	s.plain.Store(plain)
+}
+
+// file names a file, or memory that has a descriptor.
+type file struct{ major, minor, inode uint64 }
+
+func fileAt(path string) file {
+	st, err := kern.Cached(path)
+	if err != nil {
+		return file{}
+	}
+	return file{uint64(st.DevMajor), uint64(st.DevMinor), st.Inode}
+}
+
+// commons lists what the process shares and may write: no files with a name, for with these it does not move.
+func commons(pid int, as []image.Area) map[file]bool {
+	out := map[file]bool{}
+	for _, a := range as {
+		if a.File && a.Shared && !a.Fixed() {
+			if f := fileAt(fmt.Sprintf("/proc/%d/map_files/%x-%x", pid, uint64(a.Start), uint64(a.End))); f != (file{}) {
+				out[f] = true
+			}
+		}
+	}
+	return out
 }
 
 // opens notes that the process may be about to open a file that tells how much memory it uses.
@@ -56,15 +85,19 @@ func (s *Shadow) viewOf(row *homeproxy.Row, j *job, ret int64) homeproxy.View {
 }
 
 func (s *Shadow) isView(fd int) bool {
-	link, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", s.PID, fd))
-	return err == nil && homeproxy.ShowsMemory([]byte(link), s.PID)
+	path := fmt.Sprintf("/proc/%d/fd/%d", s.PID, fd)
+	link, err := os.Readlink(path)
+	return err == nil && homeproxy.ShowsMemory([]byte(link), s.PID) || s.common[fileAt(path)]
 }
 
-// viewsMemory reports whether a call reads, or writes, the process's own memory by a descriptor.
+// viewsMemory reports whether a call reads, writes or changes the process's own memory by a descriptor.
 func (s *Shadow) viewsMemory(req homeproxy.Request) bool {
 	row := homeproxy.Lookup(req.Nr)
-	if s.plain.Load() || !row.MovesData() {
+	if s.plain.Load() || !row.MovesData() && !row.Reshapes() {
 		return false
+	}
+	if row.Name == "sendmsg" || row.Name == "sendmmsg" { // it may have such a descriptor with it
+		return len(s.common) > 0
 	}
 	for i, a := range row.Args {
 		if a.Kind == homeproxy.FD && s.isView(int(int32(req.Args[i]))) {

@@ -91,7 +91,6 @@ type Shared struct {
 	SystemFile bool
 	Attachable bool // System V: anybody with the right can still attach it
 	OwnFD      int  // a descriptor of the process itself through which it can be written or, without a name, reached; or -1
-	Alias      bool // two mappings show the same part of it
 	Others     []Holder
 	Unscanned  int // processes that could not be looked at
 }

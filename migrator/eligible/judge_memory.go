@@ -116,12 +116,10 @@ func judgeShared(r *refusals, f *Facts) {
 			r.add(SharedMemory, "It has shared memory, and it cannot be seen who else has it; an agent that runs as root can see.",
 				"%s; %d processes could not be looked at", ev, s.Unscanned)
 		}
-		switch {
-		case s.OwnFD >= 0:
-			r.add(AliasedMemory, "It has a descriptor open on memory that it also maps: away from home, writes through one would not be seen through the other. Programs that close the descriptor after mmap move.",
+		// Memory without a name is another thing: what is done to it through a descriptor is done at home, after the process.
+		if s.OwnFD >= 0 && s.Kind == SharedFile {
+			r.add(AliasedMemory, "It has a file open for writing that it also maps: away from home, what it writes would not be seen in the mapping. Programs that close the descriptor after mmap move.",
 				"%s; fd %d is the same", ev, s.OwnFD)
-		case s.Alias && s.Kind != SharedFile:
-			r.add(AliasedMemory, "It maps the same memory at two addresses, which would be two memories at the host.", "%s is mapped twice", ev)
 		}
 	}
 }

@@ -187,11 +187,10 @@ func TestJudge(t *testing.T) {
 		"shared with a compositor": {shared(with(func(s *Shared) { s.Others = []Holder{{PID: 5, FD: 3, Comm: "sway"}} })), []string{SharedMemory}},
 		"who shares is unknown":    {shared(with(func(s *Shared) { s.Unscanned = 4 })), []string{SharedMemory}},
 		"attachable":               {shared(with(func(s *Shared) { s.Kind, s.Attachable = SharedSysV, true })), []string{SharedMemory}},
-		"own descriptor":           {shared(with(func(s *Shared) { s.OwnFD = 3 })), []string{AliasedMemory}},
-		"twice":                    {shared(with(func(s *Shared) { s.Alias = true })), []string{AliasedMemory}},
+		"own descriptor":           {shared(with(func(s *Shared) { s.OwnFD = 3 })), nil},
+		"own descriptor of a file": {shared(with(func(s *Shared) { s.Kind, s.Writable, s.OwnFD = SharedFile, false, 3 })), []string{AliasedMemory}},
 		"written file":             {shared(with(func(s *Shared) { s.Kind = SharedFile })), []string{SharedMemory}},
 		"read file":                {shared(with(func(s *Shared) { s.Kind, s.Writable = SharedFile, false })), nil},
-		"read file twice":          {shared(with(func(s *Shared) { s.Kind, s.Writable, s.Alias = SharedFile, false, true })), nil},
 		"could not be read":        {func(f *Facts) { f.Unread = []string{"maps: permission denied"} }, []string{Unreadable}},
 		"all at once": {func(f *Facts) {
 			thread(func(th *Thread) { th.Seccomp, th.TracerPID, th.Policy = 2, 3, procfs.SchedRR })(f)

@@ -9,7 +9,6 @@ import (
 	"syscall"
 
 	"mosix/internal/kern"
-	"mosix/internal/mem"
 	"mosix/internal/procfs"
 )
 
@@ -58,10 +57,9 @@ func (g *gatherer) sharers() {
 // wanted is a shared object that is looked for.
 type wanted struct {
 	Shared
-	maps  object // as maps of any process names it
-	file  object // as statx names it
-	spans []mem.Range
-	scan  bool
+	maps object // as maps of any process names it
+	file object // as statx names it
+	scan bool
 }
 
 // sharedObjects lists the objects mapped with MAP_SHARED that are memory: not devices, and not what the kernel maps itself.
@@ -95,17 +93,6 @@ func (g *gatherer) sharedObjects() []*wanted {
 				w.WritableAt = a.Area
 			}
 			w.Writable = true
-		}
-	}
-	// Every mapping of such an object counts as an alias, also a private one.
-	for i := range g.f.Areas {
-		a := &g.f.Areas[i]
-		if w := byObject[object{a.Dev, a.Inode}]; w != nil && a.Inode != 0 {
-			span := mem.Range{Start: mem.Addr(a.Offset), End: mem.Addr(a.Offset + a.Len())}
-			for _, o := range w.spans {
-				w.Alias = w.Alias || o.Overlaps(span)
-			}
-			w.spans = append(w.spans, span)
 		}
 	}
 	for _, w := range out {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"mosix/homeproxy/guest"
@@ -55,7 +56,7 @@ func SendHome(env *Env, s *Stream, offer Offer, family []Service) (Outcome, erro
 	for n, who := range offer.Family() {
 		m.all = append(m.all, &returner{id: who, n: n, g: family[n].Guest, service: family[n]})
 	}
-	if len(m.all) > 1 {
+	if len(m.all) > 1 || m.all[0].doubles() {
 		m.common = &commons{}
 	}
 	m.out.Stats.Strategy = strategy(env.Rounds)
@@ -434,8 +435,29 @@ func (m *homeward) unstop(cause error) error {
 	return m.stay(cause)
 }
 
-// commons is memory that the members of a family share, on its way home. There some of it may wait on the shelf of one member,
-// older than what another has sent: so it travels once, when all are held.
+// doubles reports whether the guest has something that may be shared at more than one address.
+func (t *returner) doubles() bool {
+	as, err := t.areas()
+	if err != nil {
+		return false // it ends just now
+	}
+	c := &commons{}
+	seen := map[image.Object][]mem.Range{}
+	for _, a := range as {
+		if !c.has(a) {
+			continue
+		}
+		in := mem.Range{Start: mem.Addr(a.Offset), End: mem.Addr(a.Offset + a.Len())}
+		if slices.ContainsFunc(seen[a.Object], in.Overlaps) {
+			return true
+		}
+		seen[a.Object] = append(seen[a.Object], in)
+	}
+	return false
+}
+
+// commons is memory that the members of a family share, or that a process has twice, on its way home. There some of it may wait on
+// the shelf for one place, older than what was sent for another: so it travels once, when all are held.
 type commons struct {
 	sent map[image.Object][]mem.Range // nil as long as they run
 }
