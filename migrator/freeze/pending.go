@@ -86,18 +86,15 @@ func Undrain(p *tracer.Process, m *image.Process) error {
 		if err != nil {
 			return err
 		}
-		for _, si := range missing(m.Threads[i].Pending, append(own, t.Stash...)) {
-			if err := t.QueueSignal(si, false); err != nil {
+		again := missing(m.Threads[i].Pending, append(own, t.Stash...))
+		var shared []abi.Siginfo
+		if t == p.Leader() {
+			if shared, err = kern.PeekSiginfo(p.PID, true); err != nil {
 				return err
 			}
+			shared = missing(m.Pending, shared)
 		}
-	}
-	shared, err := kern.PeekSiginfo(p.PID, true)
-	if err != nil {
-		return err
-	}
-	for _, si := range missing(m.Pending, shared) {
-		if err := p.Leader().QueueSignal(si, true); err != nil {
+		if err := t.Requeue(again, shared); err != nil {
 			return err
 		}
 	}

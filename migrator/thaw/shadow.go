@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -123,7 +122,7 @@ func Back(p *tracer.Process, f *image.Family) error {
 		return err
 	}
 	recorded := p.Region.TakeSignals() // and not on their way to the guest
-	late, err := takeLate(p, f, recorded, stopped)
+	waits, err := waitingFor(p, f, recorded, stopped)
 	if err != nil {
 		return err
 	}
@@ -149,25 +148,15 @@ func Back(p *tracer.Process, f *image.Family) error {
 		_ = t.Again(kern.Now(kern.ClockMonotonic)) // where it cannot, it waits for its whole time
 		owns[t.TID] = own{t.Regs, t.Mask}
 		t.Regs, t.Mask = parked.regs, parked.mask
-		if err := t.QueueSignals(t.Stash, false); err != nil {
+		t.Stash = nil
+		if t == l {
+			continue // its own with those of the process
+		}
+		if err := t.Requeue(waits.own[t.TID], nil); err != nil {
 			return err
 		}
-		t.Stash = nil
 	}
-	shared := slices.Clone(m.Pending)
-	for _, sig := range recorded {
-		if t := p.Thread(sig.TID); t != nil && sig.Info.Code() == abi.SITkill {
-			if err := t.QueueSignal(sig.Info, false); err != nil {
-				return err
-			}
-			continue
-		}
-		shared = append(shared, sig.Info)
-	}
-	if err := l.QueueSignals(slices.Concat(shared, stopped, late.shared), true); err != nil {
-		return err
-	}
-	if err := late.queue(p); err != nil {
+	if err := l.Requeue(waits.own[l.TID], waits.shared); err != nil {
 		return err
 	}
 	at, b := scratchAt(p, 0)

@@ -1,5 +1,6 @@
 /* Group 5: memory, private, shared and of files. mmap(2), mremap(2), mprotect(2), madvise(2), mlock(2), shmget(2), shm_open(3). */
 #include "case.h"
+#include <linux/futex.h>
 #include <setjmp.h>
 #include <sys/ipc.h>
 #include <sys/shm.h>
@@ -182,6 +183,93 @@ CASE(shared_anonymous_memory_of_a_child)
 	p[0] = 2;
 	EXITS(c, 0);
 	EQ(p[1], 42);
+	OK(munmap((void *)p, PAGE));
+}
+
+/* futex is the call itself: glibc has no function for it. */
+static long futex(volatile int *at, int op, int val, const struct timespec *limit)
+{
+	return syscall(SYS_futex, at, op, val, limit, NULL, 0);
+}
+
+CASE(futex_between_processes)
+{
+	volatile int *p = MAPPED(mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+	pid_t c = forked();
+	if (c == 0) {
+		p[1] = 1; /* about to wait */
+		while (p[0] == 0)
+			if (futex(p, FUTEX_WAIT, 0, NULL) != 0 && errno != EAGAIN)
+				_exit(errno);
+		p[2] = p[0] + 1;
+		_exit(0);
+	}
+	for (int i = 0; i < 5000 && p[1] == 0; i++)
+		nap(1);
+	nap(wait_ms());
+	struct timespec no = {0, 30000000};
+	ERR(futex(p + 8, FUTEX_WAIT, 0, &no), ETIMEDOUT);
+	p[0] = 4;
+	IS(futex(p, FUTEX_WAKE, 9, NULL) <= 1, "more than one woken");
+	EXITS(c, 0);
+	EQ(p[2], 5);
+	OK(munmap((void *)p, PAGE));
+}
+
+CASE(mutex_of_processes_whose_owner_dies)
+{
+	struct {
+		pthread_mutex_t lock;
+		volatile int has, value;
+	} *p = MAPPED(mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+	pthread_mutexattr_t a;
+	pthread_mutexattr_init(&a);
+	pthread_mutexattr_setpshared(&a, PTHREAD_PROCESS_SHARED);
+	pthread_mutexattr_setrobust(&a, PTHREAD_MUTEX_ROBUST);
+	EQ(pthread_mutex_init(&p->lock, &a), 0);
+	pid_t c = forked();
+	if (c == 0) {
+		pthread_mutex_lock(&p->lock);
+		p->value = 77;
+		p->has = 1;
+		for (;;)
+			pause();
+	}
+	for (int i = 0; i < 5000 && p->has == 0; i++)
+		nap(1);
+	EQ(pthread_mutex_trylock(&p->lock), EBUSY);
+	nap(wait_ms() / 2);
+	OK(kill(c, SIGKILL));
+	EQ(pthread_mutex_lock(&p->lock), EOWNERDEAD);
+	EQ(p->value, 77);
+	EQ(pthread_mutex_consistent(&p->lock), 0);
+	EQ(pthread_mutex_unlock(&p->lock), 0);
+	EQ(pthread_mutex_lock(&p->lock), 0);
+	EQ(pthread_mutex_unlock(&p->lock), 0);
+	int status = 0;
+	EQ(waitpid(c, &status, 0), c);
+	IS(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL, "status %#x", status);
+	OK(munmap(p, PAGE));
+}
+
+CASE(shared_memory_of_three_generations)
+{
+	volatile int *p = MAPPED(mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+	pid_t c = forked();
+	if (c == 0) {
+		pid_t g = fork();
+		if (g == 0) {
+			for (int i = 0; i < 8000 && p[0] == 0; i++)
+				nap(1);
+			p[1] = p[0] * 2;
+			_exit(0);
+		}
+		int status = 0;
+		_exit(waitpid(g, &status, 0) == g && status == 0 ? p[1] : 99);
+	}
+	nap(wait_ms());
+	p[0] = 21;
+	EXITS(c, 42);
 	OK(munmap((void *)p, PAGE));
 }
 
