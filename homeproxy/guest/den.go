@@ -65,7 +65,7 @@ func (d *Den) dropTask(host int, g *Guest) {
 }
 
 // serve begins to take the notifications of a filter, with the first guest that is served and has it.
-func (d *Den) serve(listener *os.File) {
+func (d *Den) serve(listener *os.File, number uint32) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.quit == nil {
@@ -74,7 +74,7 @@ func (d *Den) serve(listener *os.File) {
 	if !d.serves[listener] {
 		d.serves[listener] = true
 		d.wg.Add(1)
-		go d.receive(listener, d.quit)
+		go d.receive(listener, d.Keeper.Notice(number), d.quit)
 	}
 }
 
@@ -114,8 +114,8 @@ func (d *Den) close() {
 	thaw.RemoveCgroups(d.Cgroups)
 }
 
-// receive is the loop that takes notifications.
-func (d *Den) receive(listener *os.File, quit chan struct{}) {
+// receive is the loop that takes notifications. The kernel itself writes them to where a later agent finds the last one.
+func (d *Den) receive(listener *os.File, last *kern.Notif, quit chan struct{}) {
 	defer d.wg.Done()
 	var m meter
 	for {
@@ -131,10 +131,10 @@ func (d *Den) receive(listener *os.File, quit chan struct{}) {
 		if !in {
 			continue
 		}
-		n, err := kern.NotifRecv(listener)
-		if err != nil {
+		if err := kern.NotifRecv(listener, last); err != nil {
 			continue // ENOENT: the caller died between the two
 		}
+		n := *last
 		d.mu.Lock()
 		g := d.tasks[int(n.PID)]
 		d.mu.Unlock()

@@ -208,7 +208,7 @@ func (g *Guest) WriteMemory(a mem.Addr, b []byte) (int, error) {
 
 // Serve takes the guest's calls until it ends or Stop is called.
 func (g *Guest) Serve() {
-	g.Den.serve(g.listener)
+	g.Den.serve(g.listener, g.member().Listener)
 	g.wg.Add(1)
 	go g.await()
 }

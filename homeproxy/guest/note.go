@@ -17,7 +17,7 @@ import (
 // home, so that an agent which is started later can repeat it by the same name. Seq of 0 marks a free entry.
 const (
 	noteSize = 32 // thread, restarted call, sequence, notification, undecided, restart block
-	maxNotes = stub.RecordSize / noteSize
+	maxNotes = (stub.NoticesOff - stub.RecordOff) / noteSize
 )
 
 // note writes down a call in flight.
@@ -138,6 +138,7 @@ func (g *Guest) Adopt() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.lent()
+	defer g.decideLast()
 	for tid, host := range g.tids {
 		b := g.Den.noteOf(tid)
 		if b == nil {
@@ -188,6 +189,21 @@ func (g *Guest) Adopt() error {
 		}
 	}
 	return nil
+}
+
+// decideLast decides about the call that an earlier agent took last from the filter of this guest, where it died before it wrote down that
+// it had. The caller holds mu.
+func (g *Guest) decideLast() {
+	n := *g.Den.Keeper.Notice(g.member().Listener)
+	tid, ours := g.back[int(n.PID)]
+	if !ours || n.ID == 0 || !kern.NotifValid(g.listener, n.ID) {
+		return
+	}
+	if b := g.Den.noteOf(tid); b != nil && le.Uint64(b[16:]) == n.ID {
+		return
+	}
+	g.log.Info("a call that an earlier agent had just taken", "process", g.Process, "thread", tid, "call", n.Nr)
+	g.decide(n)
 }
 
 // blockedIn reads the system call that a thread waits in.

@@ -223,7 +223,8 @@ func seccompNotify() error {
 		if in, _ := kern.PollIn(listener, time.Second); !in {
 			return missing("a notified call did not arrive within a second")
 		}
-		n, err := kern.NotifRecv(listener)
+		var n kern.Notif
+		err := kern.NotifRecv(listener, &n)
 		if err != nil {
 			return err
 		}

@@ -128,13 +128,14 @@ func NotifSyncWakeUp(f *os.File) error {
 	return wrap("SECCOMP_IOCTL_NOTIF_SET_FLAGS", int(f.Fd()), e)
 }
 
-// NotifRecv takes the next call. It blocks until there is one; ENOENT says that the caller died meanwhile.
-func NotifRecv(f *os.File) (n Notif, err error) {
-	_, e := ioctl(f, notifRecv, unsafe.Pointer(&n))
-	if e != 0 {
-		return n, fmt.Errorf("SECCOMP_IOCTL_NOTIF_RECV: %w", e)
+// NotifRecv takes the next call into n. It blocks until there is one; ENOENT says that the caller died meanwhile. The kernel tells of a
+// call only once, and it is told when n has it.
+func NotifRecv(f *os.File, n *Notif) error {
+	*n = Notif{}
+	if _, e := ioctl(f, notifRecv, unsafe.Pointer(n)); e != 0 {
+		return fmt.Errorf("SECCOMP_IOCTL_NOTIF_RECV: %w", e)
 	}
-	return n, nil
+	return nil
 }
 
 // NotifSend answers call id: with ret (a value, or -errno), or by letting the guest's kernel execute it (proceed).

@@ -117,6 +117,11 @@ func (r *Region) Member(i int) *stub.Member {
 	return (*stub.Member)(unsafe.Pointer(&r.B[off : off+stub.MemberSize][0]))
 }
 
+// Notice is the place, in a keeper's region, for the last call of the listener that is number fd there.
+func (r *Region) Notice(fd uint32) *kern.Notif {
+	return (*kern.Notif)(unsafe.Pointer(&r.B[stub.NoticesOff+int(fd%stub.Notices)*stub.NoticeSize]))
+}
+
 // Slot is slot i, live.
 func (r *Region) Slot(i int) *stub.Slot {
 	off := stub.SlotOff(i)

@@ -202,6 +202,14 @@ const (
 	MemberShift = 6
 )
 
+// NoticesOff is where, in a keeper's region, the last call stands that was taken from each listener, as the kernel has written it: at the
+// end of the place that the record has in a shadow's region.
+const (
+	Notices    = 256 // by the listener's number in the keeper, modulo this
+	NoticeSize = 128
+	NoticesOff = RecordOff + RecordSize - Notices*NoticeSize
+)
+
 // KeeperOff is where Keeper lies in a keeper's region.
 const KeeperOff = HeaderOff + 0x1000
 

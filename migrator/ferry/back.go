@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"time"
 
 	"mosix/homeproxy/guest"
@@ -12,7 +11,6 @@ import (
 	"mosix/internal/id"
 	"mosix/internal/image"
 	"mosix/internal/kern"
-	"mosix/internal/mem"
 	"mosix/internal/pack"
 	"mosix/internal/tracer"
 	"mosix/internal/wire"
@@ -25,8 +23,7 @@ import (
 // homeward is a family of guests on its way to its shadows.
 type homeward struct {
 	source
-	all    []*returner
-	common *commons // nil where one comes alone
+	all []*returner
 }
 
 // returner is one of its members.
@@ -55,9 +52,6 @@ func SendHome(env *Env, s *Stream, offer Offer, family []Service) (Outcome, erro
 	m := &homeward{source: source{env: env, s: s, offer: offer, end: migrator.NewSource(), t0: time.Now()}}
 	for n, who := range offer.Family() {
 		m.all = append(m.all, &returner{id: who, n: n, g: family[n].Guest, service: family[n]})
-	}
-	if len(m.all) > 1 || m.all[0].doubles() {
-		m.common = &commons{}
 	}
 	m.out.Stats.Strategy = strategy(env.Rounds)
 	err := m.negotiate()
@@ -160,7 +154,7 @@ func (m *homeward) rounds() error {
 			if err := m.turn(t.n); err != nil {
 				return err
 			}
-			n, err := sendAreas(m.s, m.offer.Epoch, as, t.src, len(m.round) == 0, nil, m.common, &phases{})
+			n, err := sendAreas(m.s, m.offer.Epoch, as, t.src, len(m.round) == 0, nil, &m.common, &phases{})
 			if err != nil {
 				return err
 			}
@@ -266,9 +260,7 @@ func (m *homeward) freeze(t *returner) (err error) {
 
 // sendRest sends what is left of the memory, and the image.
 func (m *homeward) sendRest() error {
-	if m.common != nil {
-		m.common.sent = map[image.Object][]mem.Range{}
-	}
+	m.common.held()
 	whole := image.Family{Process: m.offer.Process, Epoch: m.offer.Epoch}
 	for _, t := range m.all {
 		img, err := m.capture(t)
@@ -285,7 +277,7 @@ func (m *homeward) sendRest() error {
 		if err := m.turn(t.n); err != nil {
 			return err
 		}
-		if _, err := sendAreas(m.s, m.offer.Epoch, img.Areas, t.src, len(m.round) == 0, nil, m.common, &m.took); err != nil {
+		if _, err := sendAreas(m.s, m.offer.Epoch, img.Areas, t.src, len(m.round) == 0, nil, &m.common, &m.took); err != nil {
 			return err
 		}
 	}
@@ -433,53 +425,4 @@ func (m *homeward) unstop(cause error) error {
 	}
 	m.end.State = migrator.Finishing
 	return m.stay(cause)
-}
-
-// doubles reports whether the guest has something that may be shared at more than one address.
-func (t *returner) doubles() bool {
-	as, err := t.areas()
-	if err != nil {
-		return false // it ends just now
-	}
-	c := &commons{}
-	seen := map[image.Object][]mem.Range{}
-	for _, a := range as {
-		if !c.has(a) {
-			continue
-		}
-		in := mem.Range{Start: mem.Addr(a.Offset), End: mem.Addr(a.Offset + a.Len())}
-		if slices.ContainsFunc(seen[a.Object], in.Overlaps) {
-			return true
-		}
-		seen[a.Object] = append(seen[a.Object], in)
-	}
-	return false
-}
-
-// commons is memory that the members of a family share, or that a process has twice, on its way home. There some of it may wait on
-// the shelf for one place, older than what was sent for another: so it travels once, when all are held.
-type commons struct {
-	sent map[image.Object][]mem.Range // nil as long as they run
-}
-
-// has reports whether a is memory that a member may share with another.
-func (c *commons) has(a image.Area) bool { return c != nil && a.File && a.Shared && !a.Fixed() }
-
-// last lists what of the areas as is to be sent now of the common memory: what no other member has sent.
-func (c *commons) last(as []image.Area) (out []mem.Range) {
-	if c == nil || c.sent == nil {
-		return nil
-	}
-	for _, a := range as {
-		if !c.has(a) {
-			continue
-		}
-		in := mem.Range{Start: mem.Addr(a.Offset), End: mem.Addr(a.Offset + a.Len())}
-		for _, r := range mem.Subtract([]mem.Range{in}, c.sent[a.Object]) {
-			start := a.Start + (r.Start - in.Start)
-			out = append(out, mem.Range{Start: start, End: start + mem.Addr(r.Len())})
-		}
-		c.sent[a.Object] = mem.Normalize(append(c.sent[a.Object], in))
-	}
-	return out
 }

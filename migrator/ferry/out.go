@@ -13,6 +13,7 @@ import (
 	"mosix/internal/id"
 	"mosix/internal/image"
 	"mosix/internal/kern"
+	"mosix/internal/mem"
 	"mosix/internal/pack"
 	"mosix/internal/procfs"
 	"mosix/internal/region"
@@ -99,18 +100,19 @@ type Outcome struct {
 
 // source is one outward move in progress.
 type source struct {
-	env   *Env
-	s     *Stream
-	offer Offer
-	end   *migrator.End
-	out   Outcome
-	t0    time.Time
-	round []migrator.Round
-	clk   thaw.Clocks
-	hooks Hooks
-	took  phases // of the freeze
-	all   []*traveller
-	seen  sights // what all of them have parts of
+	env    *Env
+	s      *Stream
+	offer  Offer
+	end    *migrator.End
+	out    Outcome
+	t0     time.Time
+	round  []migrator.Round
+	clk    thaw.Clocks
+	hooks  Hooks
+	took   phases // of the freeze
+	all    []*traveller
+	seen   sights // what all of them have parts of
+	common commons
 }
 
 // traveller is a process on its way out: usually it goes alone.
@@ -484,17 +486,21 @@ func (m *source) sendRound(t *traveller, first bool) (uint64, error) {
 	if err := m.turn(t.n); err != nil {
 		return 0, err
 	}
-	return sendAreas(m.s, m.offer.Epoch, as, t.src, first, &t.objs, nil, &phases{})
+	return sendAreas(m.s, m.offer.Epoch, as, t.src, first, &t.objs, &m.common, &phases{})
 }
 
 // sendAreas sends the areas as and what must travel of their memory. Without objs it goes to a shadow, which has the objects
-// itself, and may have old memory; what a family shares goes there as common says.
+// itself, and may have old memory. What may be shared goes as common says.
 func sendAreas(s *Stream, e id.Epoch, as []image.Area, src *pages.Source, first bool, objs *objects, common *commons, took *phases) (uint64, error) {
 	d, err := src.Round(as, first, common.has)
 	if err != nil {
 		return 0, err
 	}
-	d.Send = append(d.Send, common.last(as)...)
+	var data func(image.Area, mem.Range) []mem.Range
+	if objs != nil { // what is new there is empty
+		data = dataOf(objs.pid)
+	}
+	d.Send = append(d.Send, common.last(as, data)...)
 	if first && objs == nil {
 		d.Zap = append(d.Zap, image.Ranges(as)...)
 	}
@@ -536,6 +542,7 @@ func (m *source) finish() error {
 	if err := AtFreeze.Hit(); err != nil {
 		return err
 	}
+	m.common.held()
 	whole := image.Family{Process: m.offer.Process, Epoch: m.offer.Epoch}
 	for _, t := range m.all {
 		if err := m.capture(t); err != nil {
@@ -643,7 +650,7 @@ func (m *source) capture(t *traveller) error {
 	if err := m.turn(t.n); err != nil {
 		return err
 	}
-	if _, err := sendAreas(m.s, m.offer.Epoch, img.Areas, t.src, len(m.round) == 0, &t.objs, nil, &m.took); err != nil {
+	if _, err := sendAreas(m.s, m.offer.Epoch, img.Areas, t.src, len(m.round) == 0, &t.objs, &m.common, &m.took); err != nil {
 		return err
 	}
 	t.record = &image.Family{Process: t.id, Epoch: m.offer.Epoch, Members: []image.Process{img}}
