@@ -123,7 +123,7 @@ func scenarios(full bool) []scenario {
 				if how != crashIt && stageOf(p) != before {
 					list = append(list, scenario{p, how, home, true, 0})
 				}
-				if stageOf(p) != before {
+				if stageOf(p) != before && (how == crashIt || how == cutLink && strings.HasPrefix(p, "source-")) {
 					list = append(list, scenario{p, how, home, how != crashIt, 2})
 				}
 			}

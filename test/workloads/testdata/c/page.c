@@ -49,7 +49,7 @@ int main(int argc, char **argv)
 		if ((pids[k] = fork()) == 0) {
 			beat = &beats[k];
 			kids = 0;
-			signal(SIGTERM, SIG_DFL);
+			signal(SIGTERM, SIG_IGN); /* it may be sent to all of the group */
 			break;
 		}
 		dprintf(2, "child %d\n", pids[k]);
