@@ -267,7 +267,16 @@ func crash(b *bench, c *cluster.Cluster, s scenario, number int) (gap time.Durat
 		began, limit = time.Now(), soon
 	}
 	since := began.Add(20 * time.Millisecond) // older news may still come in
-	gap, ok := cluster.Until(20*time.Second, func() bool { return page.RunsSince(since) })
+	gap, ok := cluster.Until(limit+8*time.Second, func() bool { return page.RunsSince(since) })
+	if !ok && s.home && s.how == killPeer && stageOf(s.point) == committed {
+		// Home's agent may have died while it made the process run: then that needs the next one.
+		if _, err := c.AgentStart(dead); err != nil {
+			return gap, "", err
+		}
+		began, limit = time.Now(), soon
+		since = began.Add(20 * time.Millisecond)
+		gap, ok = cluster.Until(limit+8*time.Second, func() bool { return page.RunsSince(since) })
+	}
 	if !ok {
 		return gap, "", fmt.Errorf("it runs nowhere %.0f s after that", gap.Seconds())
 	}

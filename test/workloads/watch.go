@@ -33,7 +33,8 @@ type Watch struct {
 
 type copyOfPage struct {
 	counter uint64
-	last    time.Time // when the counter was last seen to have grown
+	first   *event    // it has grown once: that may be memory that was put there
+	last    time.Time // when the counter was last seen to have grown again
 }
 
 // event is a proof that a copy ran: it wrote this stamp itself.
@@ -110,10 +111,20 @@ func (w *Watch) saw(pid int, counter, stamp uint64, now time.Time) {
 		return
 	}
 	if counter == c.counter || w.known(stamp) {
+		c.first = nil
 		return
 	}
-	c.counter, c.last = counter, now
-	w.events = append(w.events, event{stamp, pid, counter})
+	c.counter = counter
+	e := event{stamp, pid, counter}
+	if c.first == nil { // one that runs grows from each sample to the next, one that is filled now and then
+		c.first = &e
+		return
+	}
+	if n := len(w.events); n == 0 || w.events[n-1] != *c.first {
+		w.events = append(w.events, *c.first)
+	}
+	c.first, c.last = &e, now
+	w.events = append(w.events, e)
 }
 
 // known: this very stamp was read in some copy before, so it travelled into this one as data.
