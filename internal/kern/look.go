@@ -1,6 +1,7 @@
 package kern
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
@@ -53,4 +54,16 @@ func SetPipeSize(f *os.File, size int) error {
 		return fmt.Errorf("make a pipe of %d bytes: %w", size, err)
 	}
 	return nil
+}
+
+// NextData finds the first part of f from at on that was ever written, in bytes; ok is false where there is none before its end. Only
+// file systems that keep account of holes know; others say that all is data.
+func NextData(f *os.File, at int64) (from, to int64, ok bool, err error) {
+	if from, err = f.Seek(at, unix.SEEK_DATA); errors.Is(err, unix.ENXIO) {
+		return 0, 0, false, nil
+	}
+	if err == nil {
+		to, err = f.Seek(from, unix.SEEK_HOLE)
+	}
+	return from, to, err == nil, err
 }

@@ -1,13 +1,11 @@
 package ferry
 
 import (
-	"errors"
 	"fmt"
 	"os"
 
-	"golang.org/x/sys/unix"
-
 	"mosix/internal/image"
+	"mosix/internal/kern"
 	"mosix/internal/mem"
 )
 
@@ -59,16 +57,12 @@ func dataOf(pid int) func(a image.Area, r mem.Range) []mem.Range {
 		}
 		defer f.Close()
 		for at := r.Start; at < r.End; {
-			from, err := f.Seek(int64(at), unix.SEEK_DATA)
-			if err != nil || mem.Addr(from) >= r.End { // no more
-				if err != nil && !errors.Is(err, unix.ENXIO) {
-					return []mem.Range{r}
-				}
-				return out
-			}
-			to, err := f.Seek(from, unix.SEEK_HOLE)
+			from, to, ok, err := kern.NextData(f, int64(at))
 			if err != nil {
 				return []mem.Range{r}
+			}
+			if !ok || mem.Addr(from) >= r.End {
+				return out
 			}
 			part := mem.Range{Start: mem.Addr(from).Page(), End: min(mem.Addr(to).PageUp(), r.End)}
 			out = append(out, part)

@@ -3,7 +3,8 @@
  * disturbed, since nothing ever happens here: that is said, and ends it with 9. SIGTERM ends it as it ends any program.
  *
  *   plain     may move
- *   shared    shares writable memory with a child
+ *   shared    shares writable memory with a child: it moves with it
+ *   mapped    maps a file, which anybody may, for writing
  *   traced    its parent traces it
  *   seccomp   has its own filter
  *   setid     nothing of its own: started from a set-user-id file
@@ -40,6 +41,12 @@ int main(int argc, char **argv)
 				nap(100000);
 			_exit(0);
 		}
+	} else if (strcmp(kind, "mapped") == 0) {
+		char name[64];
+		snprintf(name, sizeof name, "/tmp/mapped.%d", getpid());
+		int fd = open(name, O_RDWR | O_CREAT | O_EXCL, 0600);
+		if (fd < 0 || ftruncate(fd, 4096) != 0 || mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) == MAP_FAILED)
+			return 2;
 	} else if (strcmp(kind, "traced") == 0) {
 		sigset_t cont;
 		sigemptyset(&cont);
