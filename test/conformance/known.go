@@ -29,7 +29,6 @@ var known = map[string]fault{
 	"memory/calls_and_memory_that_they_may_not_touch": {modes: away, why: whyAddress},
 	"blocked/futex_wait_its_time":                     {modes: moved, why: whyAgain, sometimes: true},
 	"blocked/write_to_a_full_pipe":                    {modes: moved, why: "a write that a move cuts short ends with what was written", sometimes: true},
-	"signals/stopped_and_continued_by_another":        {modes: away, why: whySignals, sometimes: true},
 	"signals/sigqueue_to_a_thread":                    {modes: moved, why: whySignals, sometimes: true},
 	"identity/posix_timer_counts_overruns":            {modes: away, why: "overruns of a timer are not carried", sometimes: true},
 	"self/maps_shows_nothing_foreign":                 {modes: moved, why: "at home again the maps show for a while what held the process", sometimes: true},

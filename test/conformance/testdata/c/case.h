@@ -348,6 +348,10 @@ MAYBE static void friend_main(int s, pid_t parent)
 			break;
 		case WISH_KILL:
 			kill(parent, w.arg);
+			if (w.value > 0) { /* who is stopped can ask for nothing */
+				nap((int)w.value);
+				kill(parent, SIGCONT);
+			}
 			break;
 		case WISH_QUEUE:
 			sigqueue(parent, w.arg, (union sigval){.sival_ptr = (void *)w.value});

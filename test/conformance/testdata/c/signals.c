@@ -733,8 +733,7 @@ CASE(stopped_and_continued_by_another)
 {
 	int64_t began = MONO;
 	caught(SIGCONT, 0);
-	ask_friend(WISH_KILL, 20, SIGSTOP, 0, -1);
-	ask_friend(WISH_KILL, 60, SIGCONT, 0, -1); /* the friend does one thing after the other */
+	ask_friend(WISH_KILL, 20, SIGSTOP, 60, -1); /* and a SIGCONT after so many ms */
 	while (seen == 0 && MONO - began < 10000)
 		;
 	EQ(seen, SIGCONT);
