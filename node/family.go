@@ -219,6 +219,7 @@ func (n *Node) gather(ctx context.Context, others []eligible.Facts) (rs []*recor
 		for _, r := range rs {
 			n.setMoving(r, false)
 			r.trip.Unlock()
+			n.tidy(r)
 		}
 	}
 	for i := range others {

@@ -160,9 +160,6 @@ func (n *Node) carry(ctx context.Context, p id.Process, o order) (res api.Migrat
 	n.moved(r, m, metrics.Out, out.Stats)
 	for _, x := range others {
 		m.PID, m.Bytes = x.id.PID, 0 // they are counted once
-		if m.Result != api.ResultMoved {
-			n.tidy(x)
-		}
 		n.remember(x, m)
 	}
 	return res
