@@ -292,6 +292,15 @@ func (r *Row) Reshapes() bool {
 	return false
 }
 
+// WritesFile reports whether the call may change what is in a file that it has by a descriptor.
+func (r *Row) WritesFile() bool {
+	switch r.Name {
+	case "write", "pwrite64", "writev", "pwritev", "pwritev2", "sendfile", "splice", "copy_file_range", "ftruncate", "fallocate":
+		return true
+	}
+	return false
+}
+
 // MovesData reports whether the call reads from a descriptor, or writes to one, what is in a file.
 func (r *Row) MovesData() bool {
 	switch r.Name {

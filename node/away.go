@@ -596,14 +596,14 @@ func (n *Node) welcome(from id.Node, s *ferry.Stream, offer ferry.Offer) {
 // expected finds those whom an offer to come home names, and keeps them from moving otherwise until release is called.
 func (n *Node) expected(from id.Node, offer ferry.Offer) (all []*away, release func(), err error) {
 	var undo []func()
-	release = func() {
+	free := func() {
 		for _, f := range slices.Backward(undo) {
 			f()
 		}
 	}
 	defer func() {
 		if err != nil {
-			release()
+			free()
 		}
 	}()
 	for _, p := range offer.Family() {
@@ -630,7 +630,7 @@ func (n *Node) expected(from id.Node, offer ferry.Offer) (all []*away, release f
 		undo = append(undo, func() { n.setMoving(r, false) })
 		all = append(all, a)
 	}
-	return all, release, nil
+	return all, free, nil
 }
 
 // room prepares the shadow for areas that will come home. Where it cannot, all is done when the guest is held.

@@ -105,6 +105,17 @@ func claimAll(all []*away) bool {
 func (a *away) expire() bool {
 	all := a.n.family(a)
 	defer lockAll(all)()
+	all = slices.DeleteFunc(slices.Clone(all), func(b *away) bool { // one that has ended meanwhile has no page any more
+		select {
+		case <-b.ended:
+			return true
+		default:
+			return false
+		}
+	})
+	if !slices.Contains(all, a) {
+		return false
+	}
 	over := func(b *away) bool {
 		return kern.Now(kern.ClockBoottime) >= int64(atomic.LoadUint64(&b.region.Header().LeaseEnd))
 	}

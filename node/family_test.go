@@ -95,7 +95,7 @@ func TestExpire(t *testing.T) {
 		var all []*away
 		for i, m := range c.all {
 			p := id.Process{Home: "n1", PID: id.HomePID(10 + i), Start: 1}
-			a := &away{n: n, epoch: 3, region: page(t, m.state, 10, m.lease)}
+			a := &away{n: n, epoch: 3, region: page(t, m.state, 10, m.lease), ended: make(chan struct{})}
 			if len(c.all) > 1 {
 				a.first = id.Process{Home: "n1", PID: 10, Start: 10}
 			}

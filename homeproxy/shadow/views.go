@@ -47,17 +47,27 @@ func fileAt(path string) file {
 	return file{uint64(st.DevMajor), uint64(st.DevMinor), st.Inode}
 }
 
-// commons lists what the process shares and may write: no files with a name, for with these it does not move.
-func commons(pid int, as []image.Area) map[file]bool {
-	out := map[file]bool{}
+// mappedFiles lists what the process shares and may write, which are no files with a name, for with these it does not move; and the
+// files of which it has parts, private ones or such as it only reads.
+func mappedFiles(pid int, as []image.Area) (common, mapped map[file]bool) {
+	common, mapped = map[file]bool{}, map[file]bool{}
+	seen := map[image.Object]bool{}
 	for _, a := range as {
-		if a.File && a.Shared && !a.Fixed() {
-			if f := fileAt(fmt.Sprintf("/proc/%d/map_files/%x-%x", pid, uint64(a.Start), uint64(a.End))); f != (file{}) {
-				out[f] = true
-			}
+		shared := a.Shared && !a.Fixed()
+		if !a.File || seen[a.Object] && !shared {
+			continue
+		}
+		seen[a.Object] = true
+		f := fileAt(fmt.Sprintf("/proc/%d/map_files/%x-%x", pid, uint64(a.Start), uint64(a.End)))
+		switch {
+		case f == (file{}):
+		case shared:
+			common[f] = true
+		default:
+			mapped[f] = true
 		}
 	}
-	return out
+	return common, mapped
 }
 
 // opens notes that the process may be about to open a file that tells how much memory it uses.
@@ -90,9 +100,17 @@ func (s *Shadow) isView(fd int) bool {
 	return err == nil && homeproxy.ShowsMemory([]byte(link), s.PID) || s.common[fileAt(path)]
 }
 
-// viewsMemory reports whether a call reads, writes or changes the process's own memory by a descriptor.
+// viewsMemory reports whether a call reads, writes or changes the process's own memory by a descriptor, or a file of which it has parts
+// mapped: what it has not written itself there is what is in the file.
 func (s *Shadow) viewsMemory(req homeproxy.Request) bool {
 	row := homeproxy.Lookup(req.Nr)
+	if row.WritesFile() && len(s.mapped) > 0 {
+		for i, a := range row.Args {
+			if a.Kind == homeproxy.FD && s.mapped[fileAt(fmt.Sprintf("/proc/%d/fd/%d", s.PID, int32(req.Args[i])))] {
+				return true
+			}
+		}
+	}
 	if s.plain.Load() || !row.MovesData() && !row.Reshapes() {
 		return false
 	}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"syscall"
+	"time"
 
 	"mosix/internal/id"
 	"mosix/internal/image"
@@ -25,9 +27,60 @@ type objects struct {
 type sights map[image.Object]*object
 
 type object struct {
-	f    *os.File // nil: it cannot be opened, and is read through the process
-	size uint64
-	sent []mem.Range // in the object, ascending
+	f     *os.File // nil: it cannot be opened, and is read through the process
+	size  uint64
+	sent  []mem.Range // in the object, ascending
+	stamp stamp       // when the first of it was about to be sent
+	whole bool        // it has been sent before, and what is zero now may not have been
+}
+
+// stamp tells whether a file has been changed.
+type stamp struct {
+	size, mtime, ctime int64
+	at                 time.Time
+}
+
+func stampOf(f *os.File) stamp {
+	now := time.Now()
+	fi, err := f.Stat()
+	if err != nil {
+		return stamp{at: now}
+	}
+	st := fi.Sys().(*syscall.Stat_t)
+	return stamp{fi.Size(), st.Mtim.Nano(), st.Ctim.Nano(), now}
+}
+
+// settled is how long a file must have been left alone for its times to tell whether it is still the same: a file system may count
+// them in ticks, or seconds.
+const settled = 2 * time.Second
+
+// changed reports whether the file may have been changed since s was taken of it.
+func (s stamp) changed(now stamp) bool {
+	return s.size != now.size || s.mtime != now.mtime || s.ctime != now.ctime || max(s.mtime, s.ctime) > s.at.Add(-settled).UnixNano()
+}
+
+// refresh looks, when all processes are held, whether what was sent of files is still what is in them. Where it may not be, all of
+// that is sent again.
+func (o *objects) refresh(s *Stream, e id.Epoch, as []image.Area) error {
+	for _, a := range as {
+		x := o.seen[a.Object]
+		if !a.File || x == nil || x.f == nil || len(x.sent) == 0 || a.Shared && !a.Fixed() {
+			continue
+		}
+		now := stampOf(x.f)
+		if !x.stamp.changed(now) {
+			continue
+		}
+		x.sent, x.stamp, x.whole = nil, now, true
+		x.stamp.mtime, x.stamp.ctime = 0, 0 // it is read once more only, by all members that have parts of it
+		if size := uint64(now.size); size != x.size {
+			x.size = size
+			if err := s.Send(wire.File, e, encodeFile(a.Object, x.size, 0, nil)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // Frames of an object: of its content as much as fits, zeros left out.
@@ -78,7 +131,7 @@ func (o *objects) open(a image.Area) *object {
 		return nil
 	}
 	if err == nil {
-		x.f, x.size = f, uint64(st.Size())
+		x.f, x.size, x.stamp = f, uint64(st.Size()), stampOf(f)
 	}
 	return x
 }
@@ -122,7 +175,7 @@ func (o *objects) sendPart(s *Stream, e id.Epoch, a image.Area, x *object, r mem
 		}
 		for i := 0; i < n; i += objectPiece {
 			piece := b[i:min(i+objectPiece, n)]
-			if allZero(piece) {
+			if allZero(piece) && !x.whole {
 				continue
 			}
 			if err := s.Send(wire.File, e, encodeFile(a.Object, x.size, uint64(at)+uint64(i), piece)); err != nil {

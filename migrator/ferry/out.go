@@ -510,6 +510,11 @@ func sendAreas(s *Stream, e id.Epoch, as []image.Area, src *pages.Source, first 
 		if err := objs.announce(s, e, as); err != nil {
 			return 0, err
 		}
+		if common.sent != nil {
+			if err := objs.refresh(s, e, as); err != nil {
+				return 0, err
+			}
+		}
 	}
 	if err := s.Send(wire.Layout, e, encodeLayout(as, d.Zap)); err != nil {
 		return 0, err
