@@ -165,7 +165,7 @@ func (t *target) prepare(payload []byte) error {
 		n = len(t.nest.Guests)
 	}
 	if t.member != n {
-		return fmt.Errorf("Prepare for member %d of a family of which %d are there", t.member, n)
+		return fmt.Errorf("a Prepare for member %d of a family of which %d are there", t.member, n)
 	}
 	plan := thaw.Plan{Process: t.offer.Family()[n], Cgroup: t.cgroup, Filter: filterBytes()}
 	err := decodePlan(payload, &plan)
