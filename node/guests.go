@@ -391,7 +391,7 @@ func (t *tenant) handle(f wire.Frame) error {
 	case wire.Recall:
 		cause := r.String()
 		go func() {
-			if err := t.n.sendHome(t, cause); err != nil {
+			if err := t.n.sendHome(t, cause); err != nil && !errors.Is(err, errOnItsWay) {
 				t.n.log.Warn("a guest that was called home stays", "process", t.g.Process, "err", err)
 			}
 		}()
@@ -530,7 +530,9 @@ func (t *tenant) WantHome(call string) {
 			if err == nil {
 				return
 			}
-			t.n.log.Warn("a guest cannot go home yet; its call waits", "process", t.g.Process, "call", call, "err", err)
+			if !errors.Is(err, errOnItsWay) { // that journey may be given up, and nobody would ask again
+				t.n.log.Warn("a guest cannot go home yet; its call waits", "process", t.g.Process, "call", call, "err", err)
+			}
 			select {
 			case <-t.done:
 				return
@@ -542,11 +544,18 @@ func (t *tenant) WantHome(call string) {
 	}()
 }
 
+var errOnItsWay = errors.New("it is on its way home already")
+
 // sendHome brings a guest home, and those that came with it. It is no error when it has ended or gone meanwhile.
 func (n *Node) sendHome(t *tenant, cause string) error {
 	ts, unlock := t.together()
 	if ts == nil {
-		return nil // it is on its way
+		select {
+		case <-t.done:
+			return nil
+		default:
+			return errOnItsWay
+		}
 	}
 	defer unlock()
 	s, err := n.dial(context.Background(), t.g.Process.Home, transport.ProtoMove)

@@ -5,6 +5,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -212,7 +213,11 @@ func (n *Node) shutdown() {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			if err := n.sendHome(t, causeShutdown); err != nil {
+			err := n.sendHome(t, causeShutdown)
+			for late := time.Now().Add(20 * time.Second); errors.Is(err, errOnItsWay) && time.Now().Before(late); err = n.sendHome(t, causeShutdown) {
+				time.Sleep(50 * time.Millisecond) // by another command, or with others of its family
+			}
+			if err != nil {
 				n.log.Warn("a guest stays behind; its calls wait for the next agent", "process", t.g.Process, "err", err)
 			}
 		}()

@@ -99,6 +99,7 @@ func (g *Guest) exitThread(c *call, args [6]uint64) {
 	delete(g.back, c.host)
 	delete(g.cut, c.host)
 	delete(g.seqs, c.tid)
+	delete(g.sentTo, c.tid)
 	g.Den.dropTask(c.host, g)
 	g.Den.tearOut(c.tid)
 	g.proceed(c.id)
@@ -118,22 +119,50 @@ func (g *Guest) signal(c *call, row *homeproxy.Row, args [6]uint64, tgid, tid id
 // localSignal lets a thread signal another of its own process by the guest's kernel, and gets the target out of a forwarded
 // call, in which no signal would reach it.
 func (g *Guest) localSignal(c *call, target id.HomePID, sig int) {
-	t := g.calls[target]
-	if t == nil || t.answer != nil || t.seq == 0 || sig == 0 {
-		g.proceed(c.id)
-		return
+	if sig > 0 && sig <= abi.NSig {
+		s := g.sentTo[target]
+		g.sentTo[target] = sentTo{s.signals | abi.SigBit(sig), time.Now()}
 	}
 	g.proceed(c.id)
-	t.sent |= abi.SigBit(sig)
-	if t.tries == 0 { // one looks for all of them, however many are sent
+	if t := g.calls[target]; t != nil && t.answer == nil && t.seq != 0 && sig != 0 {
+		g.expect(t, abi.SigBit(sig))
+	}
+}
+
+// sentTo are the signals that other threads have sent to a thread lately. It may be about to make a call, of which this agent has not
+// heard yet: the kernel lets it wait there, with a signal that came before we took the call.
+type sentTo struct {
+	signals uint64
+	at      time.Time
+}
+
+// lately is how long a call that begins is looked at for signals that were sent before.
+const lately = 300 * time.Millisecond
+
+// expectLate is expect, for a call that has just been sent home.
+func (g *Guest) expectLate(c *call) {
+	s, ok := g.sentTo[c.tid]
+	switch {
+	case !ok:
+	case time.Since(s.at) > lately:
+		delete(g.sentTo, c.tid)
+	default:
+		g.expect(c, s.signals)
+	}
+}
+
+// expect looks whether the thread of the forwarded call t gets one of signals. The caller holds mu.
+func (g *Guest) expect(t *call, signals uint64) {
+	t.sent |= signals
+	if t.tries <= 0 { // one looks for all of them, however many are sent
 		go g.lookFor(t)
 	}
 	t.tries = signalTries
 }
 
 // signalTries is how often a thread in a forwarded call is looked at for a signal that another thread has just sent to it: some
-// 20 ms in all. One that found nobody, being ignored, is looked for in vain.
-const signalTries = 60
+// 150 ms in all. One that found nobody, being ignored, is looked for in vain.
+const signalTries = 300
 
 // lookFor gets the thread of t out of its forwarded call once it has a signal to take.
 func (g *Guest) lookFor(t *call) {
@@ -156,7 +185,8 @@ func (g *Guest) lookedFor(t *call) bool {
 	st := g.signalState(t.host)
 	pending := t.wants(st)
 	if pending {
-		g.link.Cancel(t.tid, t.seq)
+		delete(g.sentTo, t.tid)
+		g.cancel(t)
 	}
 	if pending || t.sent&(^st.blocked|t.awaits) == 0 {
 		t.tries, t.sent = 0, 0

@@ -65,6 +65,7 @@ type Guest struct {
 	seqs     map[id.HomePID]id.Seq
 	restarts map[id.HomePID]uint32   // the call that a thread's restart block at home continues
 	signals  []signal                // not queued in the guest yet
+	sentTo   map[id.HomePID]sentTo   // by threads of its own, to others
 	exits    []*call                 // of threads that have ended here, and must end at home
 	running  bool                    // it was let go: only then can a thread of it be stopped
 	cloning  map[int][5]uint64       // the arguments of the one clone that this agent makes through a host thread
@@ -121,6 +122,7 @@ type call struct {
 	wish    *homeproxy.Clone
 	waiting bool // for a child that uses the caller's memory
 	exec    bool
+	cancels bool  // it is to end, whatever has become of it at home
 	begun   int64 // how the kernel would end it for a signal, where the thread had begun to wait in it before; 0: it had not
 }
 
@@ -166,7 +168,7 @@ func New(o Options) (*Guest, error) {
 	g := &Guest{Process: o.Process, Epoch: o.Epoch, PID: o.PID, Den: o.Den, entry: o.Entry, listener: o.Listener, Region: o.Region,
 		Clocks: o.Clocks, link: o.Link, log: o.Log, code: o.Code,
 		tids: tids, back: map[int]id.HomePID{}, calls: map[id.HomePID]*call{}, seqs: map[id.HomePID]id.Seq{}, restarts: o.Restarts, until: o.Until,
-		inject: map[int]bool{}, cut: map[int]begun{}, stopping: map[int]bool{}, cloning: map[int][5]uint64{}, bearing: map[id.HomePID]*bearing{}, waits: map[id.HomePID]*wait{}, done: make(chan struct{})}
+		sentTo: map[id.HomePID]sentTo{}, inject: map[int]bool{}, cut: map[int]begun{}, stopping: map[int]bool{}, cloning: map[int][5]uint64{}, bearing: map[id.HomePID]*bearing{}, waits: map[id.HomePID]*wait{}, done: make(chan struct{})}
 	if g.restarts == nil {
 		g.restarts = map[id.HomePID]uint32{}
 	}
@@ -433,13 +435,14 @@ func (g *Guest) gather(c *call) {
 // dispatch sends a call, numbered, and remembers it until its result is in.
 func (g *Guest) dispatch(c *call, req homeproxy.Request) {
 	g.seqs[c.tid]++
-	c.seq, c.req = g.seqs[c.tid], req
+	c.seq, c.req, c.cancels = g.seqs[c.tid], req, false
 	if c.nr != abi.SysClockGettime { // a question for CPU time
 		g.used.calls++
 	}
 	g.calls[c.tid] = c
 	g.note(c)
 	g.link.Call(c.tid, c.seq, req, c.restart)
+	g.expectLate(c)
 }
 
 // Resend repeats every call in flight: a new connection, or home's new agent, answers from the slots.
@@ -452,6 +455,9 @@ func (g *Guest) Resend() {
 	for _, c := range g.calls {
 		if c.seq != 0 && c.answer == nil {
 			g.link.Call(c.tid, c.seq, c.req, c.restart)
+			if c.cancels { // home may not have heard of that, either
+				g.link.Cancel(c.tid, c.seq)
+			}
 		}
 	}
 	for _, c := range g.exits {
@@ -460,6 +466,12 @@ func (g *Guest) Resend() {
 	for _, s := range g.signals { // some wait for home
 		g.kick(s, s.process)
 	}
+}
+
+// cancel has a call at home ended, with a definite outcome. The caller holds mu.
+func (g *Guest) cancel(c *call) {
+	c.cancels = true
+	g.link.Cancel(c.tid, c.seq)
 }
 
 // Result takes the result of a call from home.

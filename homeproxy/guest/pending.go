@@ -175,7 +175,7 @@ func (g *Guest) giveBack(back []Returned) {
 			tid = g.Process.PID
 		}
 		if c := g.calls[tid]; c != nil && c.answer == nil && c.seq != 0 {
-			g.link.Cancel(c.tid, c.seq)
+			g.cancel(c)
 		}
 	}
 }

@@ -199,7 +199,7 @@ func (g *Guest) kick(s signal, anyone bool) {
 		}
 	}
 	if c != nil && c.answer == nil {
-		g.link.Cancel(c.tid, c.seq)
+		g.cancel(c)
 	}
 }
 
@@ -296,7 +296,7 @@ func (g *Guest) release(c *call) {
 		g.forget(c)
 		g.reply(c, -abi.ERestartNoInt)
 	case c.seq != 0:
-		g.link.Cancel(c.tid, c.seq)
+		g.cancel(c)
 	}
 }
 
@@ -313,7 +313,7 @@ func (g *Guest) pokeWaiters(sigs []signal) {
 		}
 		st := g.signalState(c.host)
 		if c.wants(st) {
-			g.link.Cancel(c.tid, c.seq)
+			g.cancel(c)
 		}
 	}
 }

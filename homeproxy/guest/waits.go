@@ -39,7 +39,7 @@ func (g *Guest) limit(c *call, req *homeproxy.Request) {
 			defer g.mu.Unlock()
 			if g.calls[c.tid] == c && c.answer == nil && c.seq != 0 {
 				c.expired = true
-				g.link.Cancel(c.tid, c.seq)
+				g.cancel(c)
 			}
 		})
 	}

@@ -125,7 +125,7 @@ func Open(pid int, g *region.Region, f *image.Family, log *slog.Logger) (*Shadow
 	}
 	s := &Shadow{Process: f.Process, Epoch: f.Epoch, PID: pid, Region: g, mem: m, pidfd: pidfd, stat: st, log: log,
 		slots: map[id.HomePID]*slot{}, actions: f.Members[0].Actions, inPlace: map[mem.Addr]bool{}, done: make(chan struct{})}
-	s.common, s.mapped = mappedFiles(pid, f.Members[0].Areas)
+	s.common, s.mapped = mappedFiles(pid, f.Members[0].Areas, g.Range())
 	for i := range g.Slots { // by the numbers in the slots: threads may have come and gone since the parking
 		if sl := (&slot{Slot: g.Slot(i), i: i, tid: id.HomePID(g.Slot(i).TID)}); sl.tid != 0 && exists(pid, int(sl.tid)) {
 			s.slots[sl.tid] = sl

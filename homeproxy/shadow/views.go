@@ -8,6 +8,7 @@ import (
 	"mosix/homeproxy"
 	"mosix/internal/image"
 	"mosix/internal/kern"
+	"mosix/internal/mem"
 )
 
 // A process may have /proc/self/maps open when it moves, and read on. What it would read here is the shadow's memory: it comes
@@ -48,22 +49,30 @@ func fileAt(path string) file {
 }
 
 // mappedFiles lists what the process shares and may write, which are no files with a name, for with these it does not move; and the
-// files of which it has parts, private ones or such as it only reads.
-func mappedFiles(pid int, as []image.Area) (common, mapped map[file]bool) {
+// files of which it has parts, private ones or such as it only reads. as says which is which, the shadow's own areas where they are.
+func mappedFiles(pid int, as []image.Area, ours mem.Range) (common, mapped map[file]bool) {
 	common, mapped = map[file]bool{}, map[file]bool{}
-	seen := map[image.Object]bool{}
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", pid))
+	if err != nil {
+		return common, mapped // it ends just now
+	}
+	shared, seen := map[image.Object]bool{}, map[image.Object]bool{}
 	for _, a := range as {
-		shared := a.Shared && !a.Fixed()
-		if !a.File || seen[a.Object] && !shared {
+		if a.File && a.Shared && !a.Fixed() {
+			shared[a.Object] = true
+		}
+	}
+	has, _ := image.ParseMaps(b, ours)
+	for _, a := range has {
+		if !a.File || seen[a.Object] {
 			continue
 		}
 		seen[a.Object] = true
-		f := fileAt(fmt.Sprintf("/proc/%d/map_files/%x-%x", pid, uint64(a.Start), uint64(a.End)))
-		switch {
-		case f == (file{}):
-		case shared:
+		if f := fileAt(fmt.Sprintf("/proc/%d/map_files/%x-%x", pid, uint64(a.Start), uint64(a.End))); f == (file{}) {
+			continue
+		} else if shared[a.Object] {
 			common[f] = true
-		default:
+		} else {
 			mapped[f] = true
 		}
 	}

@@ -72,7 +72,7 @@ func (o *objects) refresh(s *Stream, e id.Epoch, as []image.Area) error {
 			continue
 		}
 		x.sent, x.stamp, x.whole = nil, now, true
-		x.stamp.mtime, x.stamp.ctime = 0, 0 // it is read once more only, by all members that have parts of it
+		x.stamp.at = now.at.Add(settled) // nobody of the family writes it any more: it is read once more only
 		if size := uint64(now.size); size != x.size {
 			x.size = size
 			if err := s.Send(wire.File, e, encodeFile(a.Object, x.size, 0, nil)); err != nil {
