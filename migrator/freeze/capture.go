@@ -21,19 +21,25 @@ import (
 	"mosix/internal/tracer"
 )
 
-// Areas reads the areas of p, without the region.
-func Areas(p *tracer.Process) ([]image.Area, mem.Addr, error) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", p.PID))
-	if err != nil {
-		return nil, 0, fmt.Errorf("%w (%v)", tracer.ErrGone, err)
-	}
+// Areas reads the areas of p, without the region. The kernel does not give those of a process that runs in one stroke: what changes in
+// the middle may be there twice, and is read again.
+func Areas(p *tracer.Process) (as []image.Area, vvar mem.Addr, err error) {
 	var ex mem.Range
 	if p.Region != nil {
 		ex = p.Region.Range()
 	}
-	as, vvar := image.ParseMaps(b, ex)
-	if len(as) == 0 {
-		return nil, 0, fmt.Errorf("process %d has no memory: %w", p.PID, tracer.ErrGone)
+	for range 20 {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", p.PID))
+		if err != nil {
+			return nil, 0, fmt.Errorf("%w (%v)", tracer.ErrGone, err)
+		}
+		as, vvar = image.ParseMaps(b, ex)
+		if len(as) == 0 {
+			return nil, 0, fmt.Errorf("process %d has no memory: %w", p.PID, tracer.ErrGone)
+		}
+		if image.CheckAreas(as) == nil {
+			break
+		}
 	}
 	return as, vvar, nil
 }
