@@ -636,29 +636,10 @@ func (g *Guest) Resume(again []abi.Siginfo) {
 func (g *Guest) With(host int, f func(p *tracer.Process, t *tracer.Thread) error) error {
 	g.hands.Lock()
 	defer g.hands.Unlock()
-	return tracer.Run(func() error {
-		p, err := tracer.Open(g.PID, g.code)
-		if err != nil {
-			return err
-		}
-		defer p.Close()
-		p.Region = g.Region
-		t, err := p.SeizeWith(host, func() error { return g.unblock(host) })
-		g.mu.Lock()
-		delete(g.stopping, host)
-		if err == nil { // not where the thread runs on: then its calls are its own
-			g.inject[host] = true
-		}
-		g.mu.Unlock()
+	return g.held(host, nil, func() error { return g.unblock(host) }, func(p *tracer.Process, t *tracer.Thread) error {
+		g.injecting(host, true)
 		defer g.watched(host)()
-		if err == nil {
-			g.unheard(t)
-			err = f(p, t)
-		}
-		if t != nil {
-			err = errors.Join(err, g.letGo(t))
-		}
-		return err
+		return f(p, t) // injecting ends with the thread's release
 	})
 }
 

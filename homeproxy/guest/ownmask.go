@@ -54,7 +54,7 @@ func (c *call) lets(st signalState) bool {
 // aim makes signals that reached the thread of c at home, and that only the call's own mask lets in, signals for this thread.
 func (c *call) aim(sigs []signal) {
 	for i := range sigs {
-		if c.hasOwn && sigs[i].tid == c.tid && c.own&abi.SigBit(sigs[i].info.Signo()) == 0 {
+		if c != nil && c.hasOwn && sigs[i].tid == c.tid && c.own&abi.SigBit(sigs[i].info.Signo()) == 0 {
 			sigs[i].process = false
 		}
 	}

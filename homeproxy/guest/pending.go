@@ -83,12 +83,8 @@ func (g *Guest) takeSignals(c *call, args [6]uint64, set uint64) {
 		g.mu.Unlock()
 		return
 	}
-	sigs, out := g.enter()
 	g.mu.Unlock()
-	g.giveBack(out)
-	later := sigs
 	g.atStop(c, -abi.ERestartNoInt, func(t *tracer.Thread) error {
-		later = g.queue(t, sigs)
 		if t.Regs.OrigRAX != uint64(c.nr) && t.Regs.OrigRAX != abi.SysRestartSyscall {
 			return nil
 		}
@@ -127,8 +123,6 @@ func (g *Guest) takeSignals(c *call, args [6]uint64, set uint64) {
 			return nil
 		}
 	})
-	g.again(later)
-	g.pokeWaiters(sigs)
 }
 
 // dequeue makes the held thread t take one pending signal of set; ret is its number, or negative.

@@ -24,30 +24,21 @@ func (g *Guest) answerStopped(c *call, ret int64) {
 		g.mu.Unlock()
 		return
 	}
-	sigs, back := g.enter()
 	g.mu.Unlock()
-	g.giveBack(back)
-	c.aim(sigs)
-	later := sigs
-	g.atStop(c, ret, func(t *tracer.Thread) error {
-		later = g.queue(t, sigs)
-		return g.suspend(c, t, ret)
-	})
-	g.again(later)
-	g.pokeWaiters(sigs)
+	g.atStop(c, ret, func(t *tracer.Thread) error { return g.suspend(c, t, ret) })
 }
 
-// atStop stops the thread of c, answers c with ret in the meantime, does f and lets the thread go.
+// atStop stops the thread of c, answers c with ret in the meantime, brings in what waits, does f and lets the thread go.
 func (g *Guest) atStop(c *call, ret int64, f func(t *tracer.Thread) error) {
 	answered := false
-	err := g.held(c.host, func() error {
+	err := g.held(c.host, c, func() error {
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		g.forget(c)
 		answered = true
 		g.reply(c, ret)
 		return nil
-	}, f)
+	}, func(_ *tracer.Process, t *tracer.Thread) error { return f(t) })
 	if err != nil && !errors.Is(err, tracer.ErrGone) {
 		g.log.Error("cannot answer a guest's call with its thread stopped", "process", g.Process, "thread", c.tid, "err", err)
 	}
@@ -71,10 +62,12 @@ func (g *Guest) atStop(c *call, ret int64, f func(t *tracer.Thread) error) {
 // answerAgain is how long after a thread could not be stopped it is tried again.
 const answerAgain = 100 * time.Millisecond
 
-// held stops a thread, with between called between the asking and the stop, does f and lets it go. Where another thread of
-// this agent holds it at the moment, it is tried again.
-func (g *Guest) held(host int, between func() error, f func(*tracer.Thread) error) error {
-	return tracer.Run(func() error {
+// held stops a thread, with between called between the asking and the stop, makes it queue the signals that have come until then,
+// does f and lets it go: an answer that it was given with the stop may be later than they. Where another thread of this agent holds
+// it at the moment, it is tried again. c is the call that between answers, or nil. The caller holds hands.
+func (g *Guest) held(host int, c *call, between func() error, f func(*tracer.Process, *tracer.Thread) error) error {
+	var sigs, later []signal
+	err := tracer.Run(func() error {
 		p, err := tracer.Open(g.PID, g.code)
 		if err != nil {
 			return err
@@ -93,8 +86,18 @@ func (g *Guest) held(host int, between func() error, f func(*tracer.Thread) erro
 			return err
 		}
 		g.unheard(t)
-		return errors.Join(f(t), g.letGo(t))
+		g.mu.Lock()
+		var back []Returned
+		sigs, back = g.enter()
+		g.mu.Unlock()
+		g.giveBack(back)
+		c.aim(sigs)
+		later = g.queue(t, sigs)
+		return errors.Join(f(p, t), g.letGo(t))
 	})
+	g.again(later)
+	g.pokeWaiters(sigs)
+	return err
 }
 
 // queue makes the held thread t queue signals, and returns those that another thread must queue: only the thread itself may
@@ -218,30 +221,15 @@ func (g *Guest) bringIn(host int) {
 	g.hands.Lock()
 	defer g.hands.Unlock()
 	g.mu.Lock()
-	if g.leaving {
-		g.mu.Unlock()
-		return
-	}
-	sigs, back := g.enter()
+	none := len(g.signals) == 0 || g.leaving
 	g.mu.Unlock()
-	g.giveBack(back)
-	if len(sigs) == 0 {
+	if none {
 		return
 	}
-	var later []signal
-	err := g.held(host, func() error { return g.unblock(host) }, func(t *tracer.Thread) error {
-		later = g.queue(t, sigs)
-		return nil
-	})
-	if err != nil {
-		if errors.Is(err, tracer.ErrGone) && g.gone() {
-			return
-		}
+	nothing := func(*tracer.Process, *tracer.Thread) error { return nil }
+	if err := g.held(host, nil, func() error { return g.unblock(host) }, nothing); err != nil && !(errors.Is(err, tracer.ErrGone) && g.gone()) {
 		g.log.Warn("signals wait, for a thread could not be stopped", "process", g.Process, "err", err)
-		later = sigs
 	}
-	g.again(later)
-	g.pokeWaiters(sigs)
 }
 
 // gone reports whether the whole guest has ended, and not just a thread of it.

@@ -11,6 +11,7 @@ import (
 	"mosix/internal/mem"
 	"mosix/internal/stub"
 	"mosix/internal/tracer"
+	"mosix/migrator/freeze"
 )
 
 // cancelled, in a slot's OutLen, says that an EINTR there is the work of Cancel.
@@ -97,6 +98,8 @@ func (s *Shadow) cut(sl *slot, t *tracer.Thread, seq id.Seq) bool {
 	case rip <= end+markSize && rip >= end && inCall && rax == -int64(kern.EINTR):
 		sl.Ret = rax
 		atomic.StoreUint32(&sl.OutLen, cancelled)
+	case rip >= end && ours && !t.Halted && s.records(t):
+		return true // it records the signals that came before its result, and publishes it then
 	case rip <= end+markSize && rip >= end: // the result is still in its register
 		sl.Ret = rax
 	case rip > end && ours: // about to publish
@@ -108,6 +111,23 @@ func (s *Shadow) cut(sl *slot, t *tracer.Thread, seq id.Seq) bool {
 	atomic.StoreUint32(&sl.Done, atomic.LoadUint32(&sl.Req))
 	s.ring()
 	return true
+}
+
+// records reports whether signals wait for the held thread t, or for the whole process, that the recorder takes between two calls.
+// The guest must have them before it has a result that came after them.
+func (s *Shadow) records(t *tracer.Thread) bool {
+	if len(t.Stash) > 0 {
+		return true
+	}
+	for _, shared := range []bool{false, true} {
+		infos, _ := kern.PeekSiginfo(t.TID, shared) // a thread that is gone has none
+		for _, si := range infos {
+			if sig := si.Signo(); sig > 0 && sig <= abi.NSig && freeze.Recorded(sig, s.actions[sig]) && s.slots[id.HomePID(t.TID)].Idle&abi.SigBit(sig) == 0 {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // markSize is the length of the no-op between the call and the instruction that stores its result.

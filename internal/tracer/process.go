@@ -44,6 +44,8 @@ type Thread struct {
 	Taken int           // how many of Stash an image has
 	Until int64         // when the wait would be over that a stop has ended, by CLOCK_MONOTONIC of home, ns; 0: no time was set
 
+	Halted bool // it stopped because a signal has stopped the process
+
 	after    func() // to be done when the thread runs again
 	stopped  bool
 	injected bool   // the kernel has injectMask for it
@@ -226,7 +228,7 @@ func (t *Thread) awaitStop() error {
 	if err != nil {
 		return err
 	}
-	t.stopped = true
+	t.stopped, t.Halted = true, s.Kind == GroupStop
 	if s.Kind == SignalStop {
 		if err := t.keepSignal(); err != nil {
 			return err
