@@ -597,6 +597,7 @@ func (g *Guest) Freeze(p *tracer.Process, quit func() bool) ([]abi.Siginfo, erro
 	})
 	p.Quit = nil
 	g.unheard(p.Held()...)
+	g.unsuspend(p.Held()...)
 	if err == nil {
 		err = g.link.Hold() // signals that come later find the process at home
 	}

@@ -6,6 +6,7 @@ import (
 	"mosix/homeproxy"
 	"mosix/internal/abi"
 	"mosix/internal/kern"
+	"mosix/internal/mem"
 	"mosix/internal/stub"
 	"mosix/internal/tracer"
 )
@@ -68,15 +69,38 @@ func (g *Guest) suspend(c *call, t *tracer.Thread, ret int64) error {
 	if !c.lets(g.signalState(c.host)) {
 		return nil
 	}
-	const masks, room = 0x40000, 4096
-	off := masks + 8*(t.TID%room)
-	binary.LittleEndian.PutUint64(g.Region.Scratch()[off:], c.own)
+	at := stub.SuspendedOff + t.TID%stub.SuspendedCalls*stub.SuspendedSize
 	r := &t.Regs
+	for i, x := range []uint64{c.own, uint64(c.nr), r.RDI, r.RSI} {
+		binary.LittleEndian.PutUint64(g.Region.B[at+8*i:], x)
+	}
 	r.RAX, r.OrigRAX, r.RIP = sysRtSigsuspend, abi.NoCall, r.RIP-2
-	r.RDI, r.RSI = uint64(g.Region.Addr(stub.ScratchOff+off)), 8
+	r.RDI, r.RSI = uint64(g.Region.Addr(at)), 8
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	delete(g.restarts, c.tid)
 	delete(g.until, c.tid)
 	return nil
+}
+
+// unsuspend gives held threads that are at such an rt_sigsuspend their own call back: its mask is where only this host has it. The
+// call meets the same signal where it is made again.
+func (g *Guest) unsuspend(ts ...*tracer.Thread) {
+	for _, t := range ts {
+		r := &t.Regs
+		at := mem.Addr(r.RDI) - g.Region.Addr(0)
+		if at < stub.SuspendedOff || at >= stub.SuspendedOff+stub.SuspendedCalls*stub.SuspendedSize || at%stub.SuspendedSize != 0 {
+			continue
+		}
+		word := func(i mem.Addr) uint64 { return binary.LittleEndian.Uint64(g.Region.B[at+8*i:]) }
+		switch {
+		case r.OrigRAX == sysRtSigsuspend: // it has begun
+			r.OrigRAX = word(1)
+		case r.OrigRAX == abi.NoCall && r.RAX == sysRtSigsuspend: // it is about to
+			r.RAX = word(1)
+		default:
+			continue
+		}
+		r.RDI, r.RSI = word(2), word(3)
+	}
 }

@@ -202,6 +202,16 @@ const (
 	MemberShift = 6
 )
 
+// Suspended is, in a guest's region, a call in whose place a thread makes rt_sigsuspend, with the mask that the call has brought.
+type Suspended struct{ Mask, Nr, RDI, RSI uint64 }
+
+// The suspended calls of a guest, by a thread's number modulo SuspendedCalls, have the place that the ring has in a shadow's region.
+const (
+	SuspendedOff   = RingOff
+	SuspendedSize  = 32
+	SuspendedCalls = (TableOff - RingOff) / SuspendedSize
+)
+
 // NoticesOff is where, in a keeper's region, the last call stands that was taken from each listener, as the kernel has written it: at the
 // end of the place that the record has in a shadow's region.
 const (
