@@ -153,34 +153,37 @@ func (g *Guest) expectLate(c *call) {
 
 // expect looks whether the thread of the forwarded call t gets one of signals. The caller holds mu.
 func (g *Guest) expect(t *call, signals uint64) {
+	one := t.sent != 0 // looks for all of them, however many are sent
 	t.sent |= signals
-	if t.tries <= 0 { // one looks for all of them, however many are sent
+	t.sentAt = time.Now()
+	if !one {
 		go g.lookFor(t)
 	}
-	t.tries = signalTries
 }
 
-// signalTries is how often a thread in a forwarded call is looked at for a signal that another thread has just sent to it: some
-// 150 ms in all. One that found nobody, being ignored, is looked for in vain.
-const signalTries = 300
+// signalTime is for how long a thread in a forwarded call is looked at for a signal that another thread has just sent to it. One that
+// found nobody, being ignored, is looked for in vain.
+const signalTime = 150 * time.Millisecond
 
-// lookFor gets the thread of t out of its forwarded call once it has a signal to take.
+// lookFor gets the thread of t out of its forwarded call once it has a signal to take: that comes at once, or much later where the
+// sender has to wait for a processor. It is seen within a quarter of the time that it took.
 func (g *Guest) lookFor(t *call) {
-	for pause := 50 * time.Microsecond; ; time.Sleep(pause) {
-		if g.lookedFor(t) {
+	for {
+		since, done := g.lookedFor(t)
+		if done {
 			return
 		}
-		pause = min(pause+pause/8, 500*time.Microsecond)
+		time.Sleep(max(since/4, 50*time.Microsecond))
 	}
 }
 
-// lookedFor looks once, and returns whether that was the last time.
-func (g *Guest) lookedFor(t *call) bool {
+// lookedFor looks once, and returns whether that was the last time, and for how long it has been looked for the latest signal.
+func (g *Guest) lookedFor(t *call) (since time.Duration, done bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if t.tries--; t.tries <= 0 || g.calls[t.tid] != t || t.answer != nil || g.leaving || g.stopped() {
-		t.tries, t.sent = 0, 0
-		return true
+	if since = time.Since(t.sentAt); since > signalTime || g.calls[t.tid] != t || t.answer != nil || g.leaving || g.stopped() {
+		t.sent = 0
+		return since, true
 	}
 	st := g.signalState(t.host)
 	pending := t.wants(st)
@@ -189,10 +192,10 @@ func (g *Guest) lookedFor(t *call) bool {
 		g.cancel(t)
 	}
 	if pending || t.sent&(^st.blocked|t.awaits) == 0 {
-		t.tries, t.sent = 0, 0
-		return true
+		t.sent = 0
+		return since, true
 	}
-	return false
+	return since, false
 }
 
 // clock answers a raw call for realtime from home's clock.

@@ -116,9 +116,9 @@ type call struct {
 	answer  *int64 // held back: the thread is about to be stopped
 	own     uint64 // the mask that the call brings
 	hasOwn  bool
-	awaits  uint64 // the signals for which rt_sigtimedwait waits
-	sent    uint64 // signals that other threads have sent to this one, and
-	tries   int    // how often it is still looked at for them
+	awaits  uint64    // the signals for which rt_sigtimedwait waits
+	sent    uint64    // signals that other threads have sent to this one, for which it is looked at
+	sentAt  time.Time // … the latest
 	wish    *homeproxy.Clone
 	waiting bool // for a child that uses the caller's memory
 	exec    bool

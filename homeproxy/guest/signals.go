@@ -1,12 +1,12 @@
 package guest
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"mosix/internal/abi"
@@ -310,19 +310,34 @@ func (g *Guest) pokeWaiters(sigs []signal) {
 type signalState struct{ pending, blocked, ignored, caught uint64 }
 
 func (g *Guest) signalState(host int) (st signalState) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/status", g.PID, host))
+	f, err := os.Open(fmt.Sprintf("/proc/%d/task/%d/status", g.PID, host))
 	if err != nil {
 		return
 	}
-	for line := range strings.Lines(string(b)) {
-		k, v, _ := strings.Cut(line, ":")
-		p := map[string]*uint64{"SigPnd": &st.pending, "ShdPnd": &st.pending, "SigBlk": &st.blocked, "SigIgn": &st.ignored, "SigCgt": &st.caught}[k]
-		if p == nil {
-			continue
-		}
-		x, _ := strconv.ParseUint(strings.TrimSpace(v), 16, 64)
-		*p |= x
+	defer f.Close()
+	var buf [4096]byte // it is asked with nearly every forwarded call
+	n, _ := f.Read(buf[:])
+	text := buf[:n]
+	if n == len(buf) { // a user of very many groups
+		rest, _ := io.ReadAll(f)
+		text = append(text, rest...)
 	}
+	mask := func(key string) uint64 {
+		i := bytes.Index(text, []byte(key))
+		if i < 0 || i+len(key)+16 > len(text) {
+			return 0
+		}
+		text = text[i+len(key):] // the keys are asked for in their order
+		var x uint64
+		for _, c := range text[:16] {
+			x = x<<4 | uint64(c&0xf+c>>6*9)
+		}
+		return x
+	}
+	st.pending = mask("\nSigPnd:\t") | mask("\nShdPnd:\t")
+	st.blocked = mask("\nSigBlk:\t")
+	st.ignored = mask("\nSigIgn:\t")
+	st.caught = mask("\nSigCgt:\t")
 	for s := 1; s <= abi.NSig; s++ {
 		if abi.DefaultIgnored(s) && st.caught&abi.SigBit(s) == 0 {
 			st.ignored |= abi.SigBit(s)

@@ -69,7 +69,9 @@ func FutexWait(a *uint32, v uint32, d time.Duration) {
 		t := unix.NsecToTimespec(int64(d))
 		ts = &t
 	}
-	_, _, _ = unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(a)), 0, uintptr(v), uintptr(unsafe.Pointer(ts)), 0, 0)
+	if atomic.LoadUint32(a) == v {
+		_, _ = blockingSyscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(a)), 0, uintptr(v), uintptr(unsafe.Pointer(ts)), 0, 0)
+	}
 }
 
 // FutexWake wakes up to n sleepers on a.
@@ -186,11 +188,15 @@ func PollIn(f *os.File, d time.Duration) (in, hup bool) {
 	if d >= 0 {
 		ms = int(d.Milliseconds())
 	}
-	p := []unix.PollFd{{Fd: int32(f.Fd()), Events: unix.POLLIN}}
-	if _, err := unix.Poll(p, ms); err != nil {
+	p := &unix.PollFd{Fd: int32(f.Fd()), Events: unix.POLLIN}
+	n, _, e := unix.RawSyscall(unix.SYS_POLL, uintptr(unsafe.Pointer(p)), 1, 0)
+	if n == 0 && e == 0 && ms != 0 { // nothing yet
+		_, e = blockingSyscall6(unix.SYS_POLL, uintptr(unsafe.Pointer(p)), 1, uintptr(ms), 0, 0, 0)
+	}
+	if e != 0 {
 		return false, false
 	}
-	return p[0].Revents&unix.POLLIN != 0, p[0].Revents&(unix.POLLHUP|unix.POLLERR|unix.POLLNVAL) != 0
+	return p.Revents&unix.POLLIN != 0, p.Revents&(unix.POLLHUP|unix.POLLERR|unix.POLLNVAL) != 0
 }
 
 // SetLimit gives another process limits, as far as its hard ones allow.
