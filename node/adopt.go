@@ -163,7 +163,7 @@ func (n *Node) uproot(f found) error {
 			return err
 		}
 		defer p.Close()
-		p.Region = f.g
+		p.Region, p.Unattended = f.g, true
 		l, err := p.Seize(f.pid)
 		if err != nil {
 			return err

@@ -13,7 +13,6 @@ import (
 const (
 	sysTime         = 201
 	sysGettimeofday = 96
-	sysTkill        = 200
 )
 
 // both serves the calls in which the guest's side and the shadow's must agree.
@@ -36,7 +35,7 @@ func (g *Guest) both(c *call, row *homeproxy.Row, args [6]uint64) {
 		g.exitThread(c, args)
 	case abi.SysTgkill:
 		g.signal(c, row, args, id.HomePID(int32(args[0])), id.HomePID(int32(args[1])), int(int32(args[2])))
-	case sysTkill:
+	case abi.SysTkill:
 		g.signal(c, row, args, g.Process.PID, id.HomePID(int32(args[0])), int(int32(args[1])))
 	case abi.SysRtTgsigqueue:
 		g.signal(c, row, args, id.HomePID(int32(args[0])), id.HomePID(int32(args[1])), int(int32(args[2])))

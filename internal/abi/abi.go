@@ -244,6 +244,7 @@ const (
 	SysUmount2         = 166
 	SysSethostname     = 170
 	SysGettid          = 186
+	SysTkill           = 200
 	SysFutex           = 202
 	SysSetTidAddress   = 218
 	SysRestartSyscall  = 219

@@ -72,7 +72,7 @@ orphan: // the agent died during an injected call, and the trap came to the reco
 	SYSCALL
 	JMP  orphan
 
-	MARK(3) // a batch: R15 = first Call, R14 = how many
+	MARK(3) // a batch: R15 = first Call, R14 = how many, R13 = where to go then, 0: a trap
 batch:
 	TESTQ R14, R14
 	JEQ   batchend
@@ -89,6 +89,10 @@ batch:
 	DECQ  R14
 	JMP   batch
 batchend:
+	TESTQ R13, R13
+	JEQ   trap
+	JMP   R13
+trap:
 	BYTE $0xCC
 	MARK(4)
 	JMP orphan

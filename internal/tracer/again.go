@@ -168,6 +168,15 @@ const SpareBytes = 256
 // spare is a place of 16 bytes for thread tid, at the end of the vDSO's last page. Threads whose numbers are 16 apart share one, which
 // the kernel reads at once.
 func (p *Process) spare(tid int) (mem.Addr, error) {
+	hi, err := p.vdsoEnd(SpareBytes)
+	if err != nil {
+		return 0, fmt.Errorf("a wait cannot be shortened: %w", err)
+	}
+	return hi - SpareBytes + mem.Addr(16*(tid%(SpareBytes/16))), nil
+}
+
+// vdsoEnd is the end of the process's vDSO, where it has room of n bytes behind what is in it.
+func (p *Process) vdsoEnd(n mem.Addr) (mem.Addr, error) {
 	maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", p.PID))
 	if err != nil {
 		return 0, fmt.Errorf("%w (%v)", ErrGone, err)
@@ -176,20 +185,21 @@ func (p *Process) spare(tid int) (mem.Addr, error) {
 		if !strings.HasSuffix(line, "[vdso]\n") {
 			continue
 		}
-		var lo, hi uint64
-		if _, err := fmt.Sscanf(line, "%x-%x", &lo, &hi); err != nil {
+		var lo, hi mem.Addr
+		if _, err := fmt.Sscanf(line, "%x-%x", (*uint64)(&lo), (*uint64)(&hi)); err != nil {
 			return 0, err
 		}
 		var head [64]byte
-		if _, err := p.ReadMemory(mem.Addr(lo), head[:]); err != nil || !bytes.HasPrefix(head[:], []byte("\x7fELF")) {
+		if _, err := p.ReadMemory(lo, head[:]); err != nil || !bytes.HasPrefix(head[:], []byte("\x7fELF")) {
 			break
 		}
 		// The section headers are what the linker puts last.
-		end := lo + binary.LittleEndian.Uint64(head[40:]) + uint64(binary.LittleEndian.Uint16(head[58:]))*uint64(binary.LittleEndian.Uint16(head[60:]))
-		if end <= lo || end+SpareBytes > hi {
+		le := binary.LittleEndian
+		end := lo + mem.Addr(le.Uint64(head[40:])) + mem.Addr(le.Uint16(head[58:]))*mem.Addr(le.Uint16(head[60:]))
+		if end <= lo || end+n > hi {
 			break
 		}
-		return mem.Addr(hi - SpareBytes + 16*(uint64(tid)%(SpareBytes/16))), nil
+		return hi, nil
 	}
-	return 0, fmt.Errorf("process %d has no vDSO with room behind it: a wait cannot be shortened", p.PID)
+	return 0, fmt.Errorf("process %d has no vDSO with room behind it", p.PID)
 }

@@ -15,12 +15,13 @@ import (
 // ErrSpoiled says that the code that makes calls in a process is not there any more, or is not ours: no call can be made in it.
 var ErrSpoiled = errors.New("the code for injected calls is spoiled")
 
-// begin blocks the thread's signals for the time of injected calls.
-func (t *Thread) begin() error {
-	if t.injected {
-		return nil
+// begin blocks the thread's signals for the time of injected calls that end with e.
+func (t *Thread) begin(e end) error {
+	mask := injectMask
+	if e.sig != 0 {
+		mask &^= abi.SigBit(e.sig)
 	}
-	if err := kern.SetSigMask(t.TID, injectMask); err != nil {
+	if err := kern.SetSigMask(t.TID, mask); err != nil {
 		return gone(err)
 	}
 	t.injected, t.loose = true, true
@@ -40,9 +41,13 @@ func (t *Thread) settle() error {
 	return nil
 }
 
-// runTo continues the thread with regs r until it traps with RIP at stop (0: after one instruction), and returns its registers.
-func (t *Thread) runTo(r abi.Regs, stop mem.Addr) (abi.Regs, error) {
-	if err := t.begin(); err != nil {
+// runTo continues the thread with regs r until it stops as e says, and returns its registers.
+func (t *Thread) runTo(r abi.Regs, e end) (abi.Regs, error) {
+	stop, last := e.at, abi.SIGTRAP
+	if e.sig != 0 {
+		last = e.sig
+	}
+	if err := t.begin(e); err != nil {
 		return r, err
 	}
 	if err := kern.SetRegs(t.TID, &r); err != nil {
@@ -64,11 +69,11 @@ func (t *Thread) runTo(r abi.Regs, stop mem.Addr) (abi.Regs, error) {
 		}
 		switch s.Kind {
 		case SignalStop:
-			if s.Signal != abi.SIGTRAP {
-				cur, err := kern.GetRegs(t.TID)
-				if err != nil {
-					return r, gone(err)
-				}
+			cur, err := kern.GetRegs(t.TID)
+			if err != nil {
+				return r, gone(err)
+			}
+			if s.Signal != last || e.sig != 0 && mem.Addr(cur.RIP) != stop {
 				if s.Signal == abi.SIGSEGV || s.Signal == abi.SIGBUS || s.Signal == abi.SIGILL {
 					// The trap that ends a call also brings out a fault that the program had just when it was stopped, although it
 					// is blocked; one of the call's own comes again and again.
@@ -86,14 +91,10 @@ func (t *Thread) runTo(r abi.Regs, stop mem.Addr) (abi.Regs, error) {
 				}
 				continue
 			}
-			out, err := kern.GetRegs(t.TID)
-			if err != nil {
-				return r, gone(err)
+			if stop != 0 && mem.Addr(cur.RIP) != stop {
+				return r, fmt.Errorf("%w: it trapped at %#x instead of %#x in %d", ErrSpoiled, cur.RIP, uint64(stop), t.TID)
 			}
-			if stop != 0 && mem.Addr(out.RIP) != stop {
-				return r, fmt.Errorf("%w: it trapped at %#x instead of %#x in %d", ErrSpoiled, out.RIP, uint64(stop), t.TID)
-			}
-			return out, t.settle()
+			return cur, t.settle()
 		case Event:
 			if s.Event == kern.EventClone || s.Event == kern.EventFork || s.Event == kern.EventVfork {
 				n, err := kern.EventMsg(t.TID)
@@ -122,17 +123,22 @@ func (t *Thread) runTo(r abi.Regs, stop mem.Addr) (abi.Regs, error) {
 func (t *Thread) Call(nr uint64, args ...uint64) (int64, error) {
 	r := t.Regs
 	r.SetCall(nr, args...)
-	stop := mem.Addr(0)
-	if g := t.Proc.Region; g != nil {
+	e, ok := t.unattended()
+	if g := t.Proc.Region; ok {
+		r.RIP = uint64(e.code)
+	} else if g != nil {
 		r.RIP = uint64(g.At(t.Proc.Code.At.Single))
-		stop = mem.Addr(r.RIP) + 3
+		e.at = mem.Addr(r.RIP) + 3
 	} else {
 		if err := t.Proc.FindSyscall(t); err != nil {
 			return 0, err
 		}
 		r.RIP = uint64(t.Proc.syscallAt)
 	}
-	out, err := t.runTo(r, stop)
+	out, err := t.runTo(r, e)
+	if ok {
+		return int64(out.R15), err
+	}
 	return int64(out.RAX), err
 }
 
@@ -194,9 +200,16 @@ func (t *Thread) Batch(calls []stub.Call) ([]int64, error) {
 		g.PutCalls(calls[:n])
 		r := t.Regs
 		r.RIP = uint64(g.At(t.Proc.Code.At.Batch))
-		r.R15, r.R14, r.OrigRAX = uint64(g.Addr(stub.TableOff)), uint64(n), abi.NoCall
+		e, ok := t.unattended()
+		if !ok {
+			e.at = g.At(t.Proc.Code.At.BatchEnd)
+		}
+		r.R15, r.R14, r.R13, r.OrigRAX = uint64(g.Addr(stub.TableOff)), uint64(n), uint64(e.code), abi.NoCall
+		if ok {
+			r.R13 += syscallSize // it has made its calls
+		}
 		r.RSP = uint64(g.Addr(stub.ScratchOff)) // the alternate signal stack can be given up only by who is not on it
-		if _, err := t.runTo(r, g.At(t.Proc.Code.At.BatchEnd)); err != nil {
+		if _, err := t.runTo(r, e); err != nil {
 			return out, err
 		}
 		for i := range n {
@@ -294,8 +307,9 @@ func (p *Process) plant(t *Thread, base mem.Addr, slots int, fixed uint64) error
 	return nil
 }
 
-// Uproot takes the region out of the process again. The agent's own mapping stays until Region.Close.
-func (p *Process) Uproot(t *Thread) error {
+// Uproot takes the region out of the process again, after calls that may point into it. The agent's own mapping stays until
+// Region.Close.
+func (p *Process) Uproot(t *Thread, calls ...stub.Call) error {
 	g := p.Region
 	if g == nil {
 		return nil
@@ -305,8 +319,13 @@ func (p *Process) Uproot(t *Thread) error {
 		p.Region = g
 		return err
 	}
-	_, err := t.MustCall("munmap", abi.SysMunmap, uint64(g.Base), uint64(len(g.B)))
-	return err
+	p.Unattended = true
+	for _, c := range append(calls, NewCall(abi.SysMunmap, uint64(g.Base), uint64(len(g.B)))) {
+		if _, err := t.MustCall("the last calls", c.Nr, c.Args[:]...); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // PutBack gives the thread its own registers, mask and signals again; it stays held.

@@ -14,7 +14,7 @@ func (t *Thread) Leave(r mem.Range, most int) error {
 		return nil
 	}
 	for ; most > 0 && r.Contains(mem.Addr(t.Regs.RIP)); most-- {
-		next, err := t.runTo(t.Regs, 0)
+		next, err := t.runTo(t.Regs, end{})
 		if errors.Is(err, ErrSpoiled) {
 			break
 		}

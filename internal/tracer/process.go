@@ -27,10 +27,16 @@ type Process struct {
 	Region  *region.Region // where injected calls run; nil before Plant
 	Quit    func() bool    // while waiting for threads to stop: give up?
 	NewTask int            // the thread or process that the last injected clone made
+	// Unattended says that the process, at home, runs its own program: should this agent die in the middle of an injected call, that
+	// is to go on (see epilogue).
+	Unattended bool
 
 	threads   map[int]*Thread
 	hurried   map[socketTimeout]time.Duration // timeouts of sockets that are shorter just now
 	syscallAt mem.Addr                        // a syscall instruction in the process, for calls before Plant
+	tail      mem.Addr                        // where its vDSO has room for what ends an injected call, when that was looked for
+	uncaught  uint64                          // the signals that it did not catch when that was asked
+	asked     bool
 }
 
 // Thread is a thread that is held.
@@ -48,7 +54,7 @@ type Thread struct {
 
 	after    func() // to be done when the thread runs again
 	stopped  bool
-	injected bool   // the kernel has injectMask for it
+	injected bool   // the kernel has blocked its signals, for injected calls
 	loose    bool   // calls were injected since it was put back
 	mask     uint64 // that the kernel has for it, when not injected
 }

@@ -35,6 +35,12 @@ func TestMain(m *testing.M) {
 			}
 		}
 	}
+	if how := os.Getenv("TRACER_AGENT"); how != "" {
+		if err := dieInjecting(how); err != nil {
+			fmt.Println(err)
+		}
+		return
+	}
 	os.Exit(m.Run())
 }
 

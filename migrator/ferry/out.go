@@ -256,6 +256,7 @@ func (m *source) open(n int, who id.Process) error {
 	if err != nil {
 		return err
 	}
+	p.Unattended = true
 	t := &traveller{id: who, n: n, p: p}
 	m.all = append(m.all, t)
 	if st, err := freeze.StartTime(p.PID); err != nil || st != who.Start {

@@ -56,9 +56,13 @@ func Park(p *tracer.Process, f *image.Family, home, peer id.Node) error {
 			return err
 		}
 	}
-	// The recorder must not run in the program: its actions come last, and then nothing is left to do but to set registers.
+	// The recorder must not run in the program: its actions come last, and then nothing is left to do but to set registers. That for
+	// traps is the first: should this agent die from now on, the recorder takes the trap of the injected call, and the thread waits
+	// for the next agent.
+	p.Unattended = false
 	var calls []stub.Call
-	for s := 1; s <= abi.NSig; s++ {
+	for i := range abi.NSig {
+		s := (abi.SIGTRAP-1+i)%abi.NSig + 1
 		if a := ShadowAction(g, s, m.Actions[s]); a != m.Actions[s] {
 			off := stub.ScratchOff + s*abi.SigActionSize
 			a.Put(g.B[off:])

@@ -159,11 +159,6 @@ func Back(p *tracer.Process, f *image.Family) error {
 	if err := l.Requeue(waits.own[l.TID], waits.shared); err != nil {
 		return err
 	}
-	at, b := scratchAt(p, 0)
-	m.Actions[abi.SIGTRAP].Put(b)
-	if _, err := l.MustBatch("the action for traps", []stub.Call{tracer.NewCall(abi.SysRtSigaction, abi.SIGTRAP, at, 0, 8)}); err != nil {
-		return err
-	}
 	p.Region.Header().State = stub.StatePlanted
 	for _, t := range p.Held() {
 		t.Regs, t.Mask = owns[t.TID].regs, owns[t.TID].mask
@@ -171,7 +166,9 @@ func Back(p *tracer.Process, f *image.Family) error {
 			return err
 		}
 	}
-	if err := p.Uproot(l); err != nil {
+	at, b := scratchAt(p, 0)
+	m.Actions[abi.SIGTRAP].Put(b)
+	if err := p.Uproot(l, tracer.NewCall(abi.SysRtSigaction, abi.SIGTRAP, at, 0, 8)); err != nil {
 		return err
 	}
 	return p.ReleaseAll()

@@ -58,15 +58,15 @@ static void child(int who)
 {
 	for (;;) {
 		int r;
+		pthread_mutex_lock(&m->lock);
+		while (m->turn >= m->limit && !m->ended) /* for the next round, and at first for the first */
+			pthread_cond_wait(&m->changed, &m->lock);
+		pthread_mutex_unlock(&m->lock);
 		while ((r = take(who)) > 0)
 			;
 		if (r < 0)
 			_exit(40 + who);
 		add(who);
-		pthread_mutex_lock(&m->lock);
-		while (m->turn >= m->limit && !m->ended)
-			pthread_cond_wait(&m->changed, &m->lock);
-		pthread_mutex_unlock(&m->lock);
 	}
 }
 
