@@ -117,22 +117,32 @@ func (n *Node) carry(ctx context.Context, p id.Process, o order) (res api.Migrat
 	}
 	n.setMoving(r, true)
 	defer n.setMoving(r, false)
-	since := ticksNow()
-	fs, rs, err := n.judge(ctx, int(p.PID), o)
-	if err != nil {
-		res.Error = err.Error()
-		n.tidy(r)
-		return res
+	var others []*record
+	var out ferry.Outcome
+	var err error
+	for try := 0; ; try++ {
+		since := ticksNow()
+		fs, rs, jerr := n.judge(ctx, int(p.PID), o)
+		if jerr != nil {
+			res.Error = jerr.Error()
+			n.tidy(r)
+			return res
+		}
+		if len(rs) > 0 {
+			return refuse(rs...)
+		}
+		grown, release, refusal := n.gather(ctx, fs[1:])
+		if refusal != nil {
+			return refuse(*refusal)
+		}
+		others = grown
+		out, err = n.leave(ctx, append([]*record{r}, others...), fs, since, o)
+		if out.State != migrator.Stayed || !errors.Is(err, ferry.ErrNewborn) || try == newbornTries || ctx.Err() != nil {
+			defer release()
+			break
+		}
+		release()
 	}
-	if len(rs) > 0 {
-		return refuse(rs...)
-	}
-	others, release, refusal := n.gather(ctx, fs[1:])
-	if refusal != nil {
-		return refuse(*refusal)
-	}
-	defer release()
-	out, err := n.leave(ctx, append([]*record{r}, others...), fs, since, o)
 	res.FreezeMS += ms(out.Stats.Freeze)
 	res.TotalMS, res.Rounds = ms(time.Since(t0)), out.Stats.Rounds
 	res.Bytes += out.Stats.Bytes
@@ -164,6 +174,9 @@ func (n *Node) carry(ctx context.Context, p id.Process, o order) (res api.Migrat
 	}
 	return res
 }
+
+// newbornTries is how often a move is begun anew for a process that makes others while it is copied.
+const newbornTries = 4
 
 // judge looks at a process that is at home and at those that would have to move with it, and at what speaks against that. What many
 // processes are for an instant, in the middle of starting a program, is given time to pass. The balancer moves nobody together

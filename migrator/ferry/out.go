@@ -250,6 +250,9 @@ func (m *source) run() error {
 	return m.commit(f0)
 }
 
+// ErrNewborn says that a process has made another while it was copied: whether they must move together is to be judged again.
+var ErrNewborn = errors.New("it was made while its parent was copied, and they may share memory: try again")
+
 // open takes hold of a process without touching it.
 func (m *source) open(n int, who id.Process) error {
 	p, err := tracer.Open(int(who.PID), m.env.Code)
@@ -625,7 +628,7 @@ func (m *source) complete() error {
 				st, err := procfs.Default.Stat(kid)
 				known := slices.ContainsFunc(m.all, func(o *traveller) bool { return o.p.PID == kid })
 				if err == nil && !known && st.Start >= m.hooks.Since && st.State != 'Z' {
-					return fmt.Errorf("process %d has made process %d while it was copied, and they may share memory: try again", t.p.PID, kid)
+					return fmt.Errorf("process %d has made process %d: %w", t.p.PID, kid, ErrNewborn)
 				}
 			}
 		}
