@@ -506,10 +506,22 @@ func (a *away) die(status int) {
 		return
 	}
 	defer done()
-	sig := status & 0x7f
-	pid := int(a.r.id.PID)
 	a.n.log.Info("a guest has ended", "process", a.r.id, "status", fmt.Sprintf("%#x", status))
-	err := tracer.Run(func() error {
+	err := a.endAs(status)
+	for try := 0; errors.Is(err, kern.EPERM) && try < 400; try++ { // a call that was cancelled just now: its thread is held for that
+		time.Sleep(5 * time.Millisecond)
+		err = a.endAs(status)
+	}
+	if err != nil && !errors.Is(err, tracer.ErrGone) {
+		a.n.log.Error("a process could not be ended as its guest was; it is killed", "process", a.r.id, "err", err)
+		_ = kern.Kill(int(a.r.id.PID), abi.SIGKILL)
+	}
+}
+
+// endAs makes the shadow end with a wait status.
+func (a *away) endAs(status int) error {
+	pid, sig := int(a.r.id.PID), status&0x7f
+	return tracer.Run(func() error {
 		p, err := tracer.Open(pid, a.n.code)
 		if err != nil {
 			return err
@@ -545,10 +557,6 @@ func (a *away) die(status int) {
 		}
 		return kern.Kill(pid, sig)
 	})
-	if err != nil && !errors.Is(err, tracer.ErrGone) {
-		a.n.log.Error("a process could not be ended as its guest was; it is killed", "process", a.r.id, "err", err)
-		_ = kern.Kill(pid, abi.SIGKILL)
-	}
 }
 
 // ---- coming home

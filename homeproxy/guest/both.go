@@ -112,6 +112,10 @@ func (g *Guest) signal(c *call, row *homeproxy.Row, args [6]uint64, tgid, tid id
 		g.forward(c, row, args)
 		return
 	}
+	if g.dumpsHere(tid, false, sig) {
+		g.comeHome(c, row.Name)
+		return
+	}
 	g.localSignal(c, tid, sig)
 }
 

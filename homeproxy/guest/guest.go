@@ -83,6 +83,7 @@ type Guest struct {
 	until    map[id.HomePID]int64    // when the timed call ends that a thread makes again, by home's CLOCK_MONOTONIC
 	entering uint64                  // signals that are just being queued
 	fds      uint64                  // signals that the process can read from descriptors
+	cores    bool                    // a core file may be written
 	ended    bool
 	told     bool // home knows that it has ended, or has decided so
 	last     bool // of the den
@@ -139,6 +140,7 @@ type signal struct {
 	tid     id.HomePID
 	info    abi.Siginfo
 	process bool
+	home    bool // it waits until the guest is at home, where it comes to pend
 }
 
 // Options are what a Guest is made of.
@@ -178,7 +180,9 @@ func New(o Options) (*Guest, error) {
 	for h, n := range tids {
 		g.back[n] = h
 	}
+	g.cores = true // for all that is known
 	if o.Image != nil {
+		g.cores = o.Image.Limits[kern.LimitCore][0] > 0
 		g.halted = o.Image.Stopped
 		for i := range o.Image.Threads {
 			th := &o.Image.Threads[i]
@@ -365,7 +369,11 @@ func (g *Guest) decide(n kern.Notif) {
 	}
 	delete(g.until, tid) // it is made again now, or a handler has ended it
 	row := homeproxy.Lookup(c.nr)
-	switch row.Classify(n.Args) {
+	class := row.Classify(n.Args)
+	if class != homeproxy.Guest && g.isEnding() {
+		class = homeproxy.ComeHome
+	}
+	switch class {
 	case homeproxy.Guest:
 		g.proceed(n.ID)
 	case homeproxy.Refuse:
@@ -550,7 +558,7 @@ func (g *Guest) finish(c *call, ret int64) {
 		g.restarts[c.tid] = c.nr
 		g.noteBlock(c.tid, c.nr)
 	}
-	if g.holding { // the freezer answers, when it has asked the thread to stop
+	if g.holding || g.isEnding() && !g.leaving && !g.stopping[c.host] { // the freezer answers, when it has asked the thread to stop
 		c.answer = &ret
 		return
 	}
@@ -656,10 +664,7 @@ func (g *Guest) comeHome(c *call, name string) {
 		g.forget(c)
 		g.reply(c, ret)
 	}
-	if !g.homeward {
-		g.homeward = true
-		g.link.WantHome(name)
-	}
+	g.goHome(name)
 }
 
 // StopGuest stops (or continues) the whole guest, as the shadow was.

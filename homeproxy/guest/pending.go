@@ -205,17 +205,20 @@ func (g *Guest) blockedBy(tid id.HomePID, process bool, sig int) bool {
 	return true
 }
 
-// enter takes the signals that wait, for whoever is about to queue them: but for those that pend at home.
+// enter takes the signals that wait, for whoever is about to queue them: but for those that pend at home, now or when the guest is there.
 func (g *Guest) enter() (sigs []signal, back []Returned) {
+	var stay []signal
 	for _, s := range g.signals {
-		if sig := s.info.Signo(); g.fds&abi.SigBit(sig) != 0 && g.blockedBy(s.tid, s.process, sig) {
+		if sig := s.info.Signo(); s.home {
+			stay = append(stay, s)
+		} else if g.fds&abi.SigBit(sig) != 0 && g.blockedBy(s.tid, s.process, sig) {
 			back = append(back, Returned{TID: s.tid, Process: s.process, Info: s.info})
 		} else {
 			sigs = append(sigs, s)
 			g.entering |= abi.SigBit(sig)
 		}
 	}
-	g.signals = nil
+	g.signals = stay
 	return sigs, back
 }
 

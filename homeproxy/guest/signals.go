@@ -169,13 +169,16 @@ func (g *Guest) Signal(tid id.HomePID, si abi.Siginfo, directed bool) {
 	if si.Signo() == abi.SIGCONT { // the shadow goes on: a stop that is sent again now would take this signal away
 		g.halted = false
 	}
+	if s.home = g.dumpsHere(tid, s.process, si.Signo()); s.home {
+		g.goHome("a core dump")
+	}
 	g.signals = append(g.signals, s)
 	g.kick(s, s.process)
 }
 
 // kick gets a thread to queue what waits: the one that s is for or, where any will do, one that computes.
 func (g *Guest) kick(s signal, anyone bool) {
-	if g.leaving || !g.running {
+	if g.leaving || !g.running || g.ended || s.home {
 		return
 	}
 	host := 0

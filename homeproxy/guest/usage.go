@@ -285,6 +285,8 @@ func (g *Guest) setLimit(c *call, what uint32, at uint64) {
 		switch what {
 		case kern.LimitCPU:
 			g.limitCPU(soft, hard)
+		case kern.LimitCore:
+			g.cores = soft > 0
 		case kern.LimitData, kern.LimitStack, kern.LimitMemlock, kern.LimitAS:
 			if err := kern.SetLimit(g.PID, int(what), soft, hard); err != nil && !kern.IsGone(err) {
 				g.log.Warn("a guest does not have the limit that it has set", "process", g.Process, "err", err)

@@ -25,7 +25,8 @@ import "mosix/internal/mem"
 //	2  2026-11  a slot's call may make a thread or a process (SlotClone); a keeper has several members and gives out numbers
 //	3  2026-11  a guest's realtime follows home's: Header.Clock
 //	4  2026-11  families: Header.FamilyPID and FamilyStart; each Member has a Listener of its own
-const Version = 4
+//	5  2026-11  a batch may end without a trap (R13); a guest's suspended calls have the place of the ring
+const Version = 5
 
 // Offsets and sizes of the region's parts, in bytes.
 const (

@@ -1,5 +1,6 @@
 /* Group 3: signals, how they are sent, blocked, ordered, waited for and handled. signal(7), sigaction(2), sigqueue(3). */
 #include "case.h"
+#include <sys/resource.h>
 #include <setjmp.h>
 #include <sys/signalfd.h>
 #include <ucontext.h>
@@ -668,6 +669,64 @@ CASE(fatal_signals_end_the_process)
 		}
 		DIES(p, sigs[i]);
 	}
+}
+
+/* dies_with_core has a child end itself by SIGABRT, and looks whether it has left a core file, and one that shows its memory. */
+static void dies_with_core(int by_kill)
+{
+	static const char word[] = "mosix-core-";
+	char dir[sizeof scratch + 16], path[sizeof dir + 32], *whole;
+	struct rlimit l;
+	int status;
+	snprintf(dir, sizeof dir, "%s.cores", scratch);
+	OK(mkdir(dir, 0700));
+	pid_t p = forked();
+	if (p == 0) {
+		char *mine = malloc(64);
+		OK(chdir(dir));
+		OK(getrlimit(RLIMIT_CORE, &l));
+		l.rlim_cur = l.rlim_max;
+		OK(setrlimit(RLIMIT_CORE, &l));
+		snprintf(mine, 64, "%s%d.", word, getpid());
+		nap(by_kill ? 300 : 150);
+		signal(SIGABRT, SIG_DFL);
+		if (by_kill)
+			kill(getpid(), SIGABRT);
+		else
+			abort();
+		_exit(mine[0]);
+	}
+	EQ(waitpid(p, &status, 0), p);
+	forget(p);
+	IS(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT, "its status is %#x", status);
+	IS(WCOREDUMP(status), "it has left no core file");
+	snprintf(path, sizeof path, "%s/core", dir);
+	if (access(path, F_OK) != 0)
+		snprintf(path, sizeof path, "%s/core.%d", dir, p);
+	int fd = open(path, O_RDONLY);
+	OK(fd);
+	off_t size = lseek(fd, 0, SEEK_END);
+	whole = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
+	IS(whole != MAP_FAILED, "map the core file");
+	char due[64];
+	snprintf(due, sizeof due, "%s%d.", word, p);
+	IS(memmem(whole, size, due, strlen(due) + 1) != NULL, "the core file does not show what the program has written");
+	munmap(whole, size);
+	close(fd);
+	OK(unlink(path));
+	OK(rmdir(dir));
+}
+
+CASE(a_fatal_signal_writes_a_core_file)
+{
+	char pattern[64] = "";
+	struct rlimit l;
+	OK(getrlimit(RLIMIT_CORE, &l));
+	slurp("/proc/sys/kernel/core_pattern", pattern, sizeof pattern);
+	if (l.rlim_max != RLIM_INFINITY || strcmp(pattern, "core\n") != 0)
+		return; /* it would go elsewhere, or nowhere */
+	dies_with_core(0);
+	dies_with_core(1);
 }
 
 CASE(sigpipe_of_a_pipe)
