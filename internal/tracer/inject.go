@@ -321,7 +321,7 @@ func (p *Process) Uproot(t *Thread, calls ...stub.Call) error {
 	}
 	p.Unattended = true
 	for _, c := range append(calls, NewCall(abi.SysMunmap, uint64(g.Base), uint64(len(g.B)))) {
-		if _, err := t.MustCall("the last calls", c.Nr, c.Args[:]...); err != nil {
+		if _, err := t.MustCall(fmt.Sprintf("call %d, to take the shared page out,", c.Nr), c.Nr, c.Args[:]...); err != nil {
 			return err
 		}
 	}
