@@ -330,7 +330,7 @@ func onlyOneOf(page *workloads.Watched) (string, error) {
 		return "", errors.New("it runs nowhere")
 	}
 	if n := page.Alternations(); n > mostChange {
-		return "", fmt.Errorf("copies took turns %d times: two ran at once", n)
+		return "", fmt.Errorf("copies took turns %d times: two ran at once:\n%s", n, page.Turns())
 	}
 	// A move that was asked for may go on just now, and two copies run in turn: not again and again.
 	for range 4 {
@@ -341,7 +341,7 @@ func onlyOneOf(page *workloads.Watched) (string, error) {
 		}
 	}
 	if n := page.Alternations(); len(running) != 1 || n > mostChange {
-		return "", fmt.Errorf("%d copies run: %v, having taken turns %d times", len(running), running, n)
+		return "", fmt.Errorf("%d copies run: %v, having taken turns %d times:\n%s", len(running), running, n, page.Turns())
 	}
 	if running[0] == page.Home {
 		return "home", nil

@@ -25,6 +25,7 @@ var known = map[string]fault{
 	"signals/sigcont_discards_stop_signals":           {modes: away, why: "what pends with the guest is not discarded by a SIGCONT", sometimes: true},
 	"signals/fatal_signals_end_the_process":           {modes: away, why: "on a busy machine a child that was born away and dies of a signal at once was ended with SIGKILL; the cause is not found", sometimes: true},
 	"self/stat_counts_processor_time":                 {modes: moved, why: "processor time that was used away is not in /proc at home again", sometimes: true},
+	"identity/processor_time_is_counted":              {modes: moved, why: "getrusage and times of a process that is home again show home's count only (decision 0006)", sometimes: true},
 	"tree/kill_of_a_process_group":                    {modes: away, why: whySignals, sometimes: true},
 	"memory/calls_and_memory_that_they_may_not_touch": {modes: away, why: whyAddress},
 	"blocked/futex_wait_its_time":                     {modes: moved, why: whyAgain, sometimes: true},

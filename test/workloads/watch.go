@@ -2,6 +2,7 @@ package workloads
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"os"
@@ -153,10 +154,13 @@ func (w *Watch) read(pid int) (counter, stamp uint64, ok bool) {
 	return binary.LittleEndian.Uint64(b[tokenBytes:]), binary.LittleEndian.Uint64(b[tokenBytes+8:]), true
 }
 
-// laidDown reports whether no thread of pid can have executed its own program just now: each is held by a tracer, or waits in
-// the code that mosix has planted.
+// laidDown reports whether no thread of pid can have executed its own program just now: it has a tracer, which makes calls in it
+// while it fills its memory, or each thread waits in the code that mosix has planted.
 func laidDown(pid int) bool {
 	dir := filepath.Join("/proc", strconv.Itoa(pid))
+	if status, err := os.ReadFile(filepath.Join(dir, "status")); err != nil || !bytes.Contains(status, []byte("\nTracerPid:\t0\n")) {
+		return true
+	}
 	maps, err := os.ReadFile(filepath.Join(dir, "maps"))
 	if err != nil {
 		return false
@@ -233,17 +237,31 @@ func (w *Watch) Alternations() int {
 	return alternations(w.events)
 }
 
+// Turns tells when which copy ran, in time stamps from the first on: what a failure is judged by.
+func (w *Watch) Turns() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var b strings.Builder
+	sorted := byStamp(w.events)
+	for i := 0; i < len(sorted); {
+		j := i
+		for j < len(sorted) && sorted[j].copy == sorted[i].copy {
+			j++
+		}
+		first, last := sorted[i], sorted[j-1]
+		fmt.Fprintf(&b, "%d ran from %d to %d (%d times, counters %d to %d)\n", first.copy, first.stamp-sorted[0].stamp, last.stamp-sorted[0].stamp, j-i, first.counter, last.counter)
+		i = j
+	}
+	return b.String()
+}
+
+func byStamp(events []event) []event {
+	return slices.SortedFunc(slices.Values(events), func(a, b event) int { return cmp.Compare(a.stamp, b.stamp) })
+}
+
 func alternations(events []event) int {
 	n := 0
-	sorted := slices.SortedFunc(slices.Values(events), func(a, b event) int {
-		switch {
-		case a.stamp < b.stamp:
-			return -1
-		case a.stamp > b.stamp:
-			return 1
-		}
-		return 0
-	})
+	sorted := byStamp(events)
 	for i := 1; i < len(sorted); i++ {
 		if sorted[i].copy != sorted[i-1].copy {
 			n++

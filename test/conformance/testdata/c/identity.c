@@ -343,17 +343,22 @@ CASE(processor_time_is_counted)
 	struct tms t0, t1;
 	OK(getrusage(RUSAGE_SELF, &u0));
 	OK(times(&t0));
-	double p0 = cpu(CLOCK_PROCESS_CPUTIME_ID);
 	work(100);
-	double p = cpu(CLOCK_PROCESS_CPUTIME_ID) - p0;
 	OK(getrusage(RUSAGE_SELF, &u1));
 	OK(times(&t1));
 	double u = (double)(u1.ru_utime.tv_sec - u0.ru_utime.tv_sec + u1.ru_stime.tv_sec - u0.ru_stime.tv_sec) * 1e3 +
 		   (double)(u1.ru_utime.tv_usec - u0.ru_utime.tv_usec + u1.ru_stime.tv_usec - u0.ru_stime.tv_usec) / 1e3;
 	double t = (double)(t1.tms_utime - t0.tms_utime + t1.tms_stime - t0.tms_stime) * 10;
-	IS(p >= 95 && p < 600, "%.0f ms of the process's clock after 100 ms", p);
 	IS(u >= 80 && u < 600, "%.0f ms of getrusage", u);
 	IS(t >= 70 && t < 600, "%.0f ms of times", t);
+}
+
+CASE(process_clock_counts_processor_time)
+{
+	double p0 = cpu(CLOCK_PROCESS_CPUTIME_ID);
+	work(100);
+	double p = cpu(CLOCK_PROCESS_CPUTIME_ID) - p0;
+	IS(p >= 95 && p < 600, "%.0f ms of the process's clock after 100 ms", p);
 }
 
 CASE(sleep_costs_no_processor_time)
