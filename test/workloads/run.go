@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// patience bounds a run, beyond what its steps take.
-const patience = 60 * time.Second
+// patience bounds a run, beyond what its steps take: one of thirty on two processors, moved again and again, is slow and not hung.
+const patience = 3 * time.Minute
 
 // Result is what a run came to.
 type Result struct {
@@ -90,7 +90,7 @@ func Do(p Place, w Workload, run string, steps func(pid int) error) (r Result, e
 	select {
 	case <-ended:
 	case <-time.After(patience):
-		return finish(fmt.Errorf("it did not end within %v of being told to", patience))
+		return finish(fmt.Errorf("it did not end within %v of being told to:\n%s", patience, standstill(p, r.PID)))
 	}
 	if werr != nil {
 		return finish(werr)
@@ -103,6 +103,17 @@ func Do(p Place, w Workload, run string, steps func(pid int) error) (r Result, e
 		out.Write(bytes.ReplaceAll(b, []byte(run), []byte("RUN")))
 	}
 	return finish(nil)
+}
+
+// standstill is what there is to be seen of a process that does not end: where it runs, and twice, a second apart, what its
+// threads at home wait for.
+func standstill(p Place, pid int) string {
+	look := fmt.Sprintf(`mosixctl ps 2>&1; for i in 1 2; do for t in /proc/%d/task/*; do cat $t/stat $t/syscall; grep -E '^(State|Sig|Shd|Tracer)' $t/status; done; sleep 1; done`, pid)
+	b, err := p.Output("sh", "-c", look)
+	if err != nil {
+		return err.Error()
+	}
+	return string(b)
 }
 
 // Check holds r to what every run must be: the status of the table, the same number from start to end, no complaint.
