@@ -13,6 +13,11 @@ type Memory interface {
 	WriteMemory(a mem.Addr, b []byte) (int, error)
 }
 
+// Prober is a Memory that can tell without writing how many of the n bytes at a may be written, from a on.
+type Prober interface {
+	Writable(a mem.Addr, n int) int
+}
+
 // Blob is a piece of guest memory, by its address in the guest.
 type Blob struct {
 	Addr mem.Addr

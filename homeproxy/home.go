@@ -7,8 +7,8 @@ import (
 )
 
 // Lay puts a request into a slot whose data area of size bytes lies at base in the shadow. The request is taken for hostile:
-// every pointer in the registers and in the structures of the Plan is NULL, inside the slot, or the address of an InPlace
-// area; every length was checked against what the pointer has behind it. errno is not 0 for a request that no honest host
+// every pointer in the registers and in the structures of the Plan is NULL, inside the slot, the address of an InPlace area, or
+// nowhere; every length was checked against what the pointer has behind it. errno is not 0 for a request that no honest host
 // sends, and for a class of call that the shadow does not make; nothing is executed then.
 //
 // InPlace areas lie anywhere in the program's half of the address space, outside the slot: the executor must still keep them

@@ -67,12 +67,13 @@ func (c *Call) Gather(m Memory) (req Request, errno int, class Class) {
 		return Request{Nr: nrRestart}, 0, class
 	}
 	args := c.Args
-	src := &guestMemory{m: m, call: c}
 	if c.done > 0 {
 		c.advance(&args)
 	}
-	b := &builder{src: src, limit: MaxData, cut: true, pid: c.PID, done: c.done, iovs: src.iovecs, args: args}
-	b.describe(c.Row)
+	b, src := c.describe(m, args)
+	if p, ok := m.(Prober); ok && b.touched == 0 && b.class != ComeHome && c.withhold(p, b.outs, &args) {
+		b, src = c.describe(m, args)
+	}
 	switch {
 	case b.touched != 0:
 		return Request{}, b.touched, class
@@ -88,6 +89,38 @@ func (c *Call) Gather(m Memory) (req Request, errno int, class Class) {
 		}
 	}
 	return Request{Nr: c.Row.Nr, Args: b.args, In: src.blobs, More: b.more && c.Row.Transfer == TransferRead}, 0, class
+}
+
+func (c *Call) describe(m Memory, args [6]uint64) (*builder, *guestMemory) {
+	src := &guestMemory{m: m, call: c}
+	b := &builder{src: src, limit: MaxData, cut: true, pid: c.PID, done: c.done, iovs: src.iovecs, args: args}
+	b.describe(c.Row)
+	return b, src
+}
+
+// withhold changes the arguments of a call that would write where the guest may not: home must find that out before it has made
+// what it cannot tell, or taken what it cannot give. A transfer is shortened to what may be written.
+func (c *Call) withhold(m Prober, outs []Out, args *[6]uint64) (changed bool) {
+	for i, a := range c.Row.argsOf(*args) {
+		if !a.Kind.onlyWritten() || a.InPlace || args[i] == 0 {
+			continue
+		}
+		for _, o := range outs {
+			if o.Addr != mem.Addr(args[i]) {
+				continue
+			}
+			may := m.Writable(o.Addr, o.Len)
+			switch {
+			case may >= o.Len:
+			case may > 0 && a.Kind == DataOut:
+				args[a.Len], changed = uint64(may), true
+			default:
+				args[i], changed = nowhere, true
+			}
+			break
+		}
+	}
+	return changed
 }
 
 // advance moves the arguments of a simple transfer behind what is done. Those of scattered ones are advanced as their

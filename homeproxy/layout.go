@@ -31,6 +31,11 @@ type source interface {
 	rewind(int)
 }
 
+// nowhere is the address that a request names for an output which the guest may not write: below the least address that an
+// ordinary program can map. Home passes it on, so that its kernel fails as it would with the program's own: a pipe is not
+// made, a connection is not accepted, nothing is read.
+const nowhere = mem.PageSize
+
 // What an argument is that points to nothing in the slot.
 const (
 	valueArg = -1 - iota // a value, passed as it is
@@ -112,6 +117,9 @@ func (k Kind) elastic() bool {
 	return false
 }
 
+// onlyWritten: the argument is an address at which the kernel writes, and reads nothing.
+func (k Kind) onlyWritten() bool { return k == StructOut || k == OutArr || k == DataOut }
+
 func (k Kind) array() bool { return k == InArr || k == OutArr || k == InOutArr }
 
 // argument describes one argument. It returns false when the description ends there.
@@ -133,6 +141,10 @@ func (b *builder) argument(row *Row, as *[6]Arg, i int, a Arg) bool {
 			return b.fail(einval)
 		}
 		return b.fail(efault)
+	}
+	if at == nowhere && a.Kind.onlyWritten() {
+		b.argOff[i] = ownArg
+		return true
 	}
 	switch a.Kind {
 	case Path:

@@ -19,7 +19,6 @@ import (
 	"mosix/internal/id"
 	"mosix/internal/image"
 	"mosix/internal/kern"
-	"mosix/internal/mem"
 	"mosix/internal/region"
 	"mosix/internal/stub"
 	"mosix/internal/tracer"
@@ -93,6 +92,9 @@ type Guest struct {
 	wg       sync.WaitGroup
 
 	used account // of processors
+
+	mapsMu sync.Mutex
+	maps   *os.File // to be asked what of its memory may be written
 
 	OnCall     func(name string, took time.Duration)
 	OnComeHome func(name string)
@@ -201,16 +203,6 @@ func New(o Options) (*Guest, error) {
 }
 
 func (g *Guest) member() *stub.Member { return g.Den.Keeper.Member(g.entry) }
-
-// ReadMemory and WriteMemory are the guest's memory, by its own rights: what it could not read or write itself fails.
-func (g *Guest) ReadMemory(a mem.Addr, b []byte) (int, error) {
-	return kern.ReadVM(g.PID, b, mem.Range{Start: a, End: a + mem.Addr(len(b))})
-}
-
-// WriteMemory copies b into the guest.
-func (g *Guest) WriteMemory(a mem.Addr, b []byte) (int, error) {
-	return kern.WriteVM(g.PID, b, mem.Range{Start: a, End: a + mem.Addr(len(b))})
-}
 
 // Serve takes the guest's calls until it ends or Stop is called.
 func (g *Guest) Serve() {
@@ -717,6 +709,7 @@ func (g *Guest) Kill() {
 // Close frees what this agent has of the guest, after Kill and Stop.
 func (g *Guest) Close() {
 	g.files.close()
+	g.forgetMaps()
 	if g.Region != nil {
 		g.Region.Close()
 	}

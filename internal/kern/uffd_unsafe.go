@@ -103,3 +103,23 @@ func scan(pagemap *os.File, r mem.Range, arg [12]uint64, buf []PageRegion) ([]Pa
 	}
 	return out, nil
 }
+
+// procmapQuery is PROCMAP_QUERY (Linux 6.11) and what it says of an area.
+const (
+	procmapQuery    = 0xc0686611
+	procmapWritable = 1 << 1
+)
+
+// ErrNoArea: nothing is mapped there.
+const ErrNoArea = Errno(unix.ENOENT)
+
+// AreaAt says of the area that holds a, in the process whose file maps is open, where it ends and whether it may be written. A
+// kernel before 6.11 gives ENOTTY, a process that has left its memory ESRCH.
+func AreaAt(maps *os.File, a mem.Addr) (end mem.Addr, writable bool, err error) {
+	// size flags addr start end vma_flags page_size offset inode dev(2) name_size id_size name id
+	q := [13]uint64{104, 0, uint64(a)}
+	if _, e := ioctl(maps, procmapQuery, unsafe.Pointer(&q)); e != 0 {
+		return 0, false, e
+	}
+	return mem.Addr(q[4]), q[5]&procmapWritable != 0, nil
+}

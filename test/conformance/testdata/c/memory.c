@@ -615,6 +615,18 @@ CASE(calls_and_memory_that_they_may_not_touch)
 	EQ(read(fd, p + PAGE - 3, 5), 3); /* up to where it may */
 	struct stat *st = (struct stat *)(p + 2 * PAGE - 8);
 	ERR(fstat(fd, st), EFAULT);
+	int two[2], next = (int)OK(dup(fd));
+	OK(close(next));
+	ERR(pipe((int *)(p + PAGE)), EFAULT);
+	EQ(dup(fd), next); /* nothing was opened, and nothing is read that cannot be given */
+	OK(close(next));
+	OK(pipe(two));
+	OK(write(two[1], "0123456789", 10));
+	ERR(read(two[0], p + 2 * PAGE, 5), EFAULT);
+	EQ(read(two[0], p, PAGE), 10);
+	EQ(memcmp(p, "0123456789", 10), 0);
+	close(two[0]);
+	close(two[1]);
 	OK(munmap(p, 3 * PAGE));
 	close(fd);
 }
