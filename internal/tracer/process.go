@@ -126,13 +126,32 @@ func (p *Process) TIDs() ([]int, error) {
 	return out, nil
 }
 
+// seize attaches to tid. The kernel refuses a thread that has ended and is not collected as it refuses one that is traced: it is
+// gone.
+func seize(tid, options int) error {
+	err := kern.Seize(tid, options)
+	if errors.Is(err, kern.EPERM) && ended(tid) {
+		return fmt.Errorf("%w, for the thread has ended (%w)", err, kern.ESRCH)
+	}
+	return err
+}
+
+func ended(tid int) bool {
+	st, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", tid))
+	if err != nil {
+		return true
+	}
+	i := bytes.LastIndex(st, []byte(") "))
+	return i >= 0 && i+2 < len(st) && (st[i+2] == 'Z' || st[i+2] == 'X')
+}
+
 // Seize stops thread tid.
 func (p *Process) Seize(tid int) (*Thread, error) { return p.SeizeWith(tid, nil) }
 
 // SeizeWith stops thread tid; between asking for the stop and waiting for it, between is called: a guest that waits for the
 // answer to a call stops only with it.
 func (p *Process) SeizeWith(tid int, between func() error) (*Thread, error) {
-	if err := kern.Seize(tid, p.Options); err != nil {
+	if err := seize(tid, p.Options); err != nil {
 		return nil, gone(err)
 	}
 	if err := kern.Interrupt(tid); err != nil {
@@ -170,7 +189,7 @@ func (p *Process) SeizeAllWith(between func() error) error {
 			if p.threads[tid] != nil {
 				continue
 			}
-			if err := kern.Seize(tid, p.Options); err != nil {
+			if err := seize(tid, p.Options); err != nil {
 				if kern.IsGone(err) {
 					continue
 				}

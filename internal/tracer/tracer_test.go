@@ -2,6 +2,7 @@ package tracer
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -174,6 +175,32 @@ func readClocks() {
 
 // TestLeave finds a program that reads clocks all the time in the middle of that, again and again, and lets it make the rest of some
 // instructions.
+// TestSeizeOfAZombie: a thread that has ended and is not collected is gone, and not forbidden.
+func TestSeizeOfAZombie(t *testing.T) {
+	cmd, _ := victim(t)
+	err := Run(func() error {
+		p, err := Open(cmd.Process.Pid, stub.Load())
+		if err != nil {
+			return err
+		}
+		defer p.Close()
+		if err := cmd.Process.Kill(); err != nil {
+			return err
+		}
+		for i := 0; !ended(cmd.Process.Pid); i++ {
+			if i > 2000 {
+				return fmt.Errorf("it did not end")
+			}
+			time.Sleep(time.Millisecond)
+		}
+		_, err = p.Seize(cmd.Process.Pid)
+		return err
+	})
+	if !errors.Is(err, ErrGone) {
+		t.Errorf("%v, want %v", err, ErrGone)
+	}
+}
+
 func TestLeave(t *testing.T) {
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Env = append(os.Environ(), "TRACER_VICTIM=clock")
