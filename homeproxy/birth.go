@@ -38,6 +38,9 @@ type Birth struct {
 // Thread reports whether it is a thread.
 func (b Birth) Thread() bool { return b.Flags&cloneThread != 0 }
 
+// SharesDescriptors reports whether it is another process that uses its parent's table of descriptors.
+func (b Birth) SharesDescriptors() bool { return !b.Thread() && b.Flags&cloneFiles != 0 }
+
 // Clone is a guest's wish for a thread or a process: clone, clone3, fork and vfork alike.
 type Clone struct {
 	Flags                         uint64 // with the signal that the parent gets at its end
@@ -85,6 +88,9 @@ func WishOfClone3(b []byte) (c Clone, ok bool) {
 	}
 	return c.sorted(), true
 }
+
+// SharesDescriptors is that of Birth.
+func (c Clone) SharesDescriptors() bool { return Birth{Flags: c.Flags}.SharesDescriptors() }
 
 func (c Clone) sorted() Clone {
 	c.SharesMemory, c.Thread, c.Waiting = c.Flags&cloneVM != 0, c.Flags&cloneThread != 0, c.Flags&cloneVfork != 0

@@ -37,6 +37,9 @@ type Request struct {
 	// overtake one that is on its way.
 	Heard uint64
 
+	// Device asks whether the descriptor is one of the devices that the host can be for the program.
+	Device bool
+
 	// More says that this is a piece of a larger transfer, which goes on if the descriptor is a regular file: only then does
 	// Result.Regular matter, and only if the piece came back whole.
 	More bool
@@ -48,6 +51,7 @@ type Result struct {
 	Out     []Blob
 	Regular bool // the descriptor is a regular file: a transfer cut by the slot's size goes on
 	AtHome  bool // the call was not made: the process must make it at home
+	Device  Device
 	View    View // what was read shows how much memory the process uses
 
 	Left time.Duration // of a call on a socket with a timeout that was cut: what remained of it

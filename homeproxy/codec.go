@@ -27,10 +27,12 @@ var ErrMalformed = errors.New("homeproxy: malformed call on the wire")
 const (
 	requestMore   = 1
 	requestHeard  = 2 // the number follows the blobs
+	requestDevice = 4
 	resultRegular = 1
 	resultLeft    = 2 // what remained of its time follows the blobs
 	resultAtHome  = 4
 	resultView    = 3 // the first bit of View, which has three
+	resultDevice  = 6 // the first bit of Device, which has two
 )
 
 // AppendRequest appends r to b.
@@ -46,6 +48,9 @@ func AppendRequest(b []byte, r Request) []byte {
 	}
 	if r.Heard != 0 {
 		flags |= requestHeard
+	}
+	if r.Device {
+		flags |= requestDevice
 	}
 	b = appendBlobs(binary.AppendUvarint(b, flags), r.In)
 	if r.Heard != 0 {
@@ -68,7 +73,7 @@ func ParseRequest(b []byte) (Request, error) {
 	}
 	r.Mask = d.uvarint()
 	flags := d.uvarint()
-	r.More = flags&requestMore != 0
+	r.More, r.Device = flags&requestMore != 0, flags&requestDevice != 0
 	r.In = d.blobs()
 	if flags&requestHeard != 0 {
 		r.Heard = d.uvarint()
@@ -92,7 +97,7 @@ func AppendResult(b []byte, r Result) []byte {
 	if r.Left > 0 {
 		flags |= resultLeft
 	}
-	flags |= uint64(r.View&7) << resultView
+	flags |= uint64(r.View&7)<<resultView | uint64(r.Device&3)<<resultDevice
 	b = appendBlobs(binary.AppendUvarint(b, flags), r.Out)
 	if r.Left > 0 {
 		b = binary.AppendUvarint(b, uint64(r.Left))
@@ -107,7 +112,7 @@ func ParseResult(b []byte) (Result, error) {
 	r.Ret = d.varint()
 	flags := d.uvarint()
 	r.Regular, r.AtHome = flags&resultRegular != 0, flags&resultAtHome != 0
-	r.View = View(flags >> resultView & 7)
+	r.View, r.Device = View(flags>>resultView&7), Device(flags>>resultDevice&3)
 	r.Out = d.blobs()
 	if flags&resultLeft != 0 {
 		r.Left = time.Duration(d.uvarint() & (1<<63 - 1))

@@ -51,6 +51,9 @@ func (g *Guest) clone(c *call, name string, args [6]uint64) {
 		g.later(c)
 		return
 	}
+	if wish.SharesDescriptors() {
+		g.devices.Forget()
+	}
 	g.births++
 	req := wish.Request(g.signalState(c.host).blocked)
 	if g.Den.unborn(c.tid) { // an earlier agent has asked home already, and home answers the same
@@ -115,6 +118,9 @@ func (g *Guest) sharesMemory() bool {
 
 // born takes home's answer to a birth. The caller holds mu.
 func (g *Guest) born(c *call, res homeproxy.Result) {
+	if c.wish.SharesDescriptors() {
+		g.devices.Forget() // home knows by now, and tells of no device any more
+	}
 	if res.Ret > 0 {
 		b := &bearing{id.HomePID(res.Ret), res}
 		g.bearing[c.tid] = b

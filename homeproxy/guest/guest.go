@@ -91,7 +91,8 @@ type Guest struct {
 	done     chan struct{}
 	wg       sync.WaitGroup
 
-	used account // of processors
+	used    account // of processors
+	devices homeproxy.Devices
 
 	mapsMu sync.Mutex
 	maps   *os.File // to be asked what of its memory may be written
@@ -125,8 +126,9 @@ type call struct {
 	wish    *homeproxy.Clone
 	waiting bool // for a child that uses the caller's memory
 	exec    bool
-	cancels bool  // it is to end, whatever has become of it at home
-	begun   int64 // how the kernel would end it for a signal, where the thread had begun to wait in it before; 0: it had not
+	age     uint64 // of what is known of devices, when home was asked
+	cancels bool   // it is to end, whatever has become of it at home
+	begun   int64  // how the kernel would end it for a signal, where the thread had begun to wait in it before; 0: it had not
 }
 
 // begun is a call in which a thread has begun to wait, and which it makes again because of us: a signal that comes before it is
@@ -371,7 +373,7 @@ func (g *Guest) decide(n kern.Notif) {
 	case homeproxy.Refuse:
 		g.send(n.ID, -int64(row.Errno))
 	case homeproxy.Home:
-		if !row.Pending || !g.looks(c, n.Args) {
+		if (!row.Pending || !g.looks(c, n.Args)) && !g.device(c, n.Args) {
 			g.forward(c, row, n.Args)
 		}
 	case homeproxy.Both:
@@ -429,6 +431,7 @@ func (g *Guest) gather(c *call) {
 	}
 	req.Mask = c.mask
 	g.limit(c, &req)
+	c.age, req.Device = g.devices.Asks(c.nr, c.c.Args)
 	g.dispatch(c, req)
 }
 
@@ -436,6 +439,9 @@ func (g *Guest) gather(c *call) {
 func (g *Guest) dispatch(c *call, req homeproxy.Request) {
 	g.seqs[c.tid]++
 	c.seq, c.req, c.cancels = g.seqs[c.tid], req, false
+	if homeproxy.Replaces(c.nr) {
+		g.devices.Forget()
+	}
 	if c.nr != abi.SysClockGettime { // a question for CPU time
 		g.used.calls++
 	}
@@ -482,6 +488,9 @@ func (g *Guest) Result(tid id.HomePID, seq id.Seq, res homeproxy.Result) {
 	if c == nil || c.seq != seq || c.answer != nil {
 		return
 	}
+	if homeproxy.Replaces(c.nr) {
+		g.devices.Forget()
+	}
 	switch {
 	case res.AtHome:
 		g.comeHome(c, homeproxy.Lookup(c.nr).Name)
@@ -508,6 +517,9 @@ func (g *Guest) Result(tid id.HomePID, seq id.Seq, res homeproxy.Result) {
 			g.proceed(c.id)
 		}
 		return
+	}
+	if c.req.Device {
+		g.devices.Learn(c.nr, c.c.Args, c.age, res.Ret, res.Device, g.replacing())
 	}
 	g.amend(c, &res)
 	if c.until == 0 && res.Left > 0 {

@@ -65,6 +65,9 @@ func (s *Shadow) bear(sl *slot, j *job) {
 		s.answer(sl, j, homeproxy.Unserved)
 		return
 	}
+	if j.birth.SharesDescriptors() {
+		s.alone = isShared
+	}
 	n := s.Region.Slot(i)
 	*n = stub.Slot{Header: uint64(s.Region.Addr(stub.HeaderOff)), Mask: j.birth.Mask, Idle: freeze.IdleMask(&s.actions, j.birth.Mask, s.fds)}
 	at := uint64(s.Region.SlotAddr(i))

@@ -70,6 +70,7 @@ type Shadow struct {
 
 	common map[file]bool // what the process shares, and may write
 	mapped map[file]bool // the files of which it has parts
+	alone  int           // whether others use its table of descriptors, once that was asked
 	plain  atomic.Bool   // no descriptor shows the process's own memory
 	tells  atomic.Bool   // one may tell how much memory it uses
 
@@ -93,6 +94,7 @@ type job struct {
 	masked  bool
 	mask    uint64
 	more    bool // a piece of a larger transfer
+	device  bool // the host asks what its descriptor is
 	pre     []stub.Call
 	plan    homeproxy.Plan
 	started time.Time
@@ -220,7 +222,7 @@ func (s *Shadow) Call(tid id.HomePID, seq id.Seq, req homeproxy.Request, restart
 			return nil
 		}
 	}
-	j := &job{seq: seq, nr: req.Nr, args: req.Args, mask: req.Mask, masked: homeproxy.Lookup(req.Nr).NeedsMask(req.Args), more: req.More, started: time.Now()}
+	j := &job{seq: seq, nr: req.Nr, args: req.Args, mask: req.Mask, masked: homeproxy.Lookup(req.Nr).NeedsMask(req.Args), more: req.More, device: req.Device, started: time.Now()}
 	if sl.Epoch == uint64(s.Epoch) && sl.Seq == uint64(seq) {
 		return s.again(sl, j, req)
 	}
@@ -497,7 +499,10 @@ func (s *Shadow) finish(sl *slot, j *job) {
 	if s.Amend != nil {
 		s.Amend(j.nr, j.args, ret, out)
 	}
-	s.out.Result(sl.tid, j.seq, homeproxy.Result{Ret: ret, Out: out, Left: left, View: s.viewOf(row, j, ret), Regular: row.Transfer != homeproxy.NoTransfer && (j.more && ret > 0 || abi.IsRestart(ret)) && s.regular(int(int32(j.args[0])))})
+	s.out.Result(sl.tid, j.seq, homeproxy.Result{
+		Ret: ret, Out: out, Left: left, View: s.viewOf(row, j, ret), Device: s.deviceOf(j, ret),
+		Regular: row.Transfer != homeproxy.NoTransfer && (j.more && ret > 0 || abi.IsRestart(ret)) && s.regular(int(int32(j.args[0]))),
+	})
 }
 
 // resultOf is what the last call in a slot has returned.

@@ -572,6 +572,68 @@ CASE(dev_null_zero_full_and_random)
 	close(null), close(zero), close(full), close(random);
 }
 
+static void *closes(void *fd)
+{
+	nap(2);
+	OK(close((int)(intptr_t)fd));
+	return NULL;
+}
+
+static int closes_too(void *fd)
+{
+	return close((int)(intptr_t)fd) == 0 ? 0 : 1;
+}
+
+/* A descriptor that was a device, and read as one, is another file from one call to the next. */
+CASE(devices_give_way)
+{
+	static char stack[65536] __attribute__((aligned(16)));
+	char b[16];
+	pthread_t t;
+	int file = temp("0123456789", 10), fd = (int)OK(open("/dev/zero", O_RDWR | O_CLOEXEC)), st;
+	for (int i = 0; i < 3; i++) {
+		memset(b, 'x', sizeof b);
+		EQ(read(fd, b, 5), 5);
+		EQ(memcmp(b, "\0\0\0\0\0xxx", 8), 0);
+		EQ(write(fd, "abc", 3), 3);
+	}
+	OK(dup2(file, fd));
+	EQ(pread(fd, b, 5, 3), 5);
+	EQ(lseek(fd, 2, SEEK_SET), 2);
+	EQ(read(fd, b, 5), 5);
+	EQ(memcmp(b, "23456", 5), 0);
+	OK(close(fd));
+	ERR(read(fd, b, 5), EBADF);
+	ERR(write(fd, b, 5), EBADF);
+
+	EQ(open("/dev/null", O_WRONLY | O_CLOEXEC), fd);
+	EQ(write(fd, b, 5), 5);
+	EQ(write(fd, NULL, 1 << 20), 1 << 20);
+	ERR(read(fd, b, 5), EBADF);
+	OK(close_range((unsigned)fd, (unsigned)fd, 0));
+	ERR(write(fd, b, 5), EBADF);
+	EQ(open("/dev/null", O_RDONLY | O_CLOEXEC), fd);
+	EQ(read(fd, b, 5), 0);
+	EQ(read(fd, b, 5), 0);
+	ERR(write(fd, b, 5), EBADF);
+
+	EQ(pthread_create(&t, NULL, closes, (void *)(intptr_t)fd), 0);
+	int64_t until = MONO + 20000000000;
+	while (read(fd, b, 1) == 0)
+		IS(MONO < until);
+	ERR(read(fd, b, 1), EBADF);
+	EQ(pthread_join(t, NULL), 0);
+
+	EQ(open("/dev/urandom", O_RDONLY | O_CLOEXEC), fd);
+	EQ(read(fd, b, 5), 5);
+	EQ(read(fd, b, 5), 5);
+	pid_t k = (pid_t)OK(clone(closes_too, stack + sizeof stack, CLONE_FILES | SIGCHLD, (void *)(intptr_t)fd));
+	EQ(waitpid(k, &st, 0), k);
+	EQ(st, 0);
+	ERR(read(fd, b, 5), EBADF);
+	close(file);
+}
+
 CASE(working_folder_is_kept)
 {
 	char b[200], due[200];
