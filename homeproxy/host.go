@@ -26,6 +26,7 @@ type Call struct {
 	more  bool // the piece under way was cut, more is to come
 	piece int64
 	outs  []Out // what the piece under way may write; Off has no meaning here
+	lost  bool  // the program's buffer ended early
 	any   bool  // the outputs are not known: a restarted call whose beginning this host has not seen
 	once  map[mem.Addr][]byte
 }
@@ -164,6 +165,7 @@ func (c *Call) Scatter(res Result, m Memory) (ret int64, again bool) {
 			cut = short
 		}
 	}
+	c.lost = cut || failed
 	switch ret = res.Ret; {
 	case ret < 0 && c.done > 0:
 		return c.done, false
@@ -198,6 +200,53 @@ func (c *Call) goesOn(ret int64, regular bool) bool {
 		return c.Args[c.Row.FlagArg]&msgWaitall != 0
 	}
 	return false
+}
+
+// AsksRegular reports whether the host of a call that came to ret must know if its descriptor is a regular file; more: it is a piece.
+func (r *Row) AsksRegular(args [6]uint64, ret int64, more bool) bool {
+	switch {
+	case r.Transfer == NoTransfer:
+		return false
+	case ret <= -512 && ret >= -516:
+		return true
+	case r.Transfer == TransferSend && ret > 0:
+		for _, a := range r.Args {
+			if a.Kind == DataIn {
+				return more || uint64(ret) < args[a.Len]
+			}
+		}
+		return true
+	}
+	return more && ret > 0
+}
+
+// GoOn begins a transfer of which done bytes were moved before it came here.
+func (c *Call) GoOn(done int64) {
+	if c.Row.Transfer != NoTransfer {
+		c.done = done
+	}
+}
+
+// Short reports, after Scatter, whether the transfer ended before its time, as a wait that was cut ends it, and can go on with another
+// Gather: one that a program may rely on to come whole. Where what it leads to can take no more, that tells.
+func (c *Call) Short(res Result) bool {
+	if res.Ret <= 0 || res.Ret >= c.piece || c.lost {
+		return false
+	}
+	switch c.Row.Transfer {
+	case TransferSend:
+		if res.Regular {
+			return false
+		}
+	case TransferRecv:
+		if c.Args[c.Row.FlagArg]&msgWaitall == 0 {
+			return false
+		}
+	default:
+		return false
+	}
+	c.done += res.Ret
+	return true
 }
 
 // allowed finds the declared output that holds blob. Outputs arrive in the order in which they were declared, so that the

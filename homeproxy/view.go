@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// View says that a call has read a file of /proc that shows how much memory the process uses: what the shadow uses stands in it,
-// and the host puts in what the guest uses.
+// View says that a call has read a file of /proc that shows how much memory the process uses, and what it does with signals: what is
+// so of the shadow stands in it, and the host puts in what is so of the guest.
 type View uint8
 
 // The files.
@@ -43,6 +43,19 @@ func ViewOf(path string, pid int) View {
 	return NoView
 }
 
+// Thread is the number of the thread, or process, of which text tells, as far as it does.
+func (v View) Thread(text []byte) int {
+	number := text
+	if v == ViewStatus {
+		_, number, _ = bytes.Cut(text, []byte("\nPid:\t"))
+	}
+	if i := bytes.IndexFunc(number, func(c rune) bool { return c < '0' || c > '9' }); i >= 0 {
+		number = number[:i]
+	}
+	n, _ := strconv.Atoi(string(number))
+	return n
+}
+
 // Amend puts into text, what home has read of such a file, the amounts of memory from guest, the same file of the guest as its host
 // sees it, less what is mosix's own there: extra bytes, of which code bytes are code. What is not the beginning of the file stays
 // as it is.
@@ -62,8 +75,11 @@ func amendStatus(text, guest []byte, extra, code uint64) []byte {
 	if !bytes.HasPrefix(text, []byte("Name:")) {
 		return text
 	}
-	here := map[string]uint64{}
+	here, masks := map[string]uint64{}, map[string]string{}
 	for line := range strings.Lines(string(guest)) {
+		if key, _, _ := strings.Cut(line, ":"); signalLine(key) {
+			masks[key] = line
+		}
 		if key, kb, ok := amount(line); ok {
 			here[key] = kb
 		}
@@ -73,6 +89,10 @@ func amendStatus(text, guest []byte, extra, code uint64) []byte {
 	}
 	var out []byte
 	for line := range strings.Lines(string(text)) {
+		if key, _, _ := strings.Cut(line, ":"); signalLine(key) && masks[key] != "" {
+			out = append(out, masks[key]...)
+			continue
+		}
 		key, home, ok := amount(line)
 		n, there := here[key]
 		if !ok || !there {
@@ -96,6 +116,16 @@ func amendStatus(text, guest []byte, extra, code uint64) []byte {
 		out = append(out, key+":\t"+strings.Repeat(" ", max(0, 8-len(strconv.FormatUint(n, 10))))+strconv.FormatUint(n, 10)+" kB\n"...)
 	}
 	return out
+}
+
+// signalLine reports whether a line of /proc/PID/status says what the process does with signals: that is its guest's business. SigQ
+// counts those of its user.
+func signalLine(key string) bool {
+	switch key {
+	case "SigPnd", "ShdPnd", "SigBlk", "SigIgn", "SigCgt":
+		return true
+	}
+	return false
 }
 
 // amount reads a line of /proc/PID/status that says how much memory there is of something.
@@ -158,6 +188,14 @@ func amendStat(text, guest []byte, extra uint64) []byte {
 		return text
 	}
 	f[size], f[pages] = strconv.AppendUint(nil, less(n, extra), 10), here[pages]
+	for _, i := range []int{10 - 3, 12 - 3} { // faults, of which the home has had those before
+		a, err1 := strconv.ParseUint(string(f[i]), 10, 64)
+		b, err2 := strconv.ParseUint(string(here[i]), 10, 64)
+		if err1 == nil && err2 == nil {
+			f[i] = strconv.AppendUint(nil, a+b, 10)
+		}
+	}
+	copy(f[31-3:34-3+1], here[31-3:34-3+1]) // signals: pending, blocked, ignored, caught
 	return joinStat(head, f)
 }
 

@@ -32,8 +32,24 @@ func TestAmend(t *testing.T) {
 		f[20], f[21] = size, rss
 		return pid + " (a) b) S" + " " + strings.Join(f[1:], " ") + "\n"
 	}
-	if got := string(ViewStat.Amend([]byte(stat("77", "8000", "3")), []byte(stat("9", "7000", "5")), 500, 0)); got != stat("77", "6500", "5") {
-		t.Errorf("stat: %q", got)
+	away := strings.Fields(stat("9", "7000", "5"))
+	away[32], away[33], away[34], away[35] = "21", "22", "23", "24" // signals; the name has two fields
+	want2 := strings.Fields(stat("77", "6500", "5"))
+	want2[10], want2[12] = "2", "2" // faults
+	want2[31], want2[32], want2[33], want2[34] = "1", "21", "22", "23"
+	if got := string(ViewStat.Amend([]byte(stat("77", "8000", "3")), []byte(strings.Join(away, " ")+"\n"), 500, 0)); got != strings.Join(want2, " ")+"\n" {
+		t.Errorf("stat: %q, want %q", got, want2)
+	}
+	const signals = "Name:\tcat\nPid:\t78\nVmSize:\t     500 kB\nSigQ:\t1/5\nSigPnd:\t01\nShdPnd:\t02\nSigBlk:\t03\nSigIgn:\t04\nSigCgt:\tff\n"
+	const theirs = "Name:\tcat\nPid:\t9\nVmSize:\t     500 kB\nSigQ:\t7/9\nSigPnd:\t11\nShdPnd:\t12\nSigBlk:\t13\nSigIgn:\t14\nSigCgt:\t15\n"
+	if got, want := string(ViewStatus.Amend([]byte(signals), []byte(theirs), 0, 0)), strings.Replace(strings.Replace(theirs, "Pid:\t9", "Pid:\t78", 1), "7/9", "1/5", 1); got != want {
+		t.Errorf("signals in status: %q, want %q", got, want)
+	}
+	if got := ViewStatus.Thread([]byte(signals)); got != 78 {
+		t.Errorf("status of thread %d", got)
+	}
+	if got := ViewThread.Thread([]byte(stat("79", "1", "1"))); got != 79 {
+		t.Errorf("stat of thread %d", got)
 	}
 	timed := strings.Fields(stat("77", "8000", "3"))
 	timed[14], timed[15] = "8", "10" // the name has two fields

@@ -101,7 +101,7 @@ func (n *Node) newTenants(as []*ferry.Arrived) []*tenant {
 		t := &tenant{n: n, uid: a.Image.UID, command: a.Image.Command, before: time.Duration(a.Image.CPUTime + a.Image.Away.Run), came: time.Now(),
 			done: make(chan struct{}), held: make(chan struct{}, 1), company: together}
 		g, err := guest.New(guest.Options{Process: a.Process, Epoch: a.Offer.Epoch, PID: a.PID, Den: den, Entry: entry, Region: a.Guest.P.Region,
-			Listener: a.Guest.Listener, Clocks: a.Guest.Plan.Clocks, Restarts: a.Restarts, Until: a.Until, Image: a.Image, Link: t, Log: n.log, Code: n.code})
+			Listener: a.Guest.Listener, Clocks: a.Guest.Plan.Clocks, Restarts: a.Restarts, Until: a.Until, Begun: a.Begun, Image: a.Image, Link: t, Log: n.log, Code: n.code})
 		if err != nil {
 			n.log.Error("a guest cannot be served", "process", a.Process, "err", err)
 			first.Discard()

@@ -7,13 +7,17 @@ import (
 	"mosix/homeproxy/shadow"
 	"mosix/internal/abi"
 	"mosix/internal/id"
+	"mosix/internal/kern"
 	"mosix/internal/pack"
 	"mosix/internal/procfs"
 	"mosix/internal/wire"
 )
 
-// directed reports whether a signal comes from a POSIX timer that is to signal one thread.
+// directed reports whether a signal comes from a POSIX timer, or a descriptor, that is to signal one thread.
 func (a *away) directed(si *abi.Siginfo) bool {
+	if fd, ok := si.ReadyFD(); ok {
+		return a.ownedByThread(fd)
+	}
 	if si.Code() != abi.SITimer {
 		return false
 	}
@@ -27,6 +31,21 @@ func (a *away) directed(si *abi.Siginfo) bool {
 		}
 	}
 	return false
+}
+
+func (a *away) ownedByThread(fd int) bool {
+	pidfd, err := kern.PidfdOpen(int(a.r.id.PID))
+	if err != nil {
+		return false // it has ended
+	}
+	defer pidfd.Close()
+	f, err := kern.PidfdGetfd(pidfd, fd, "descriptor")
+	if err != nil {
+		return false // closed meanwhile: the process as a whole gets it
+	}
+	defer f.Close()
+	is, err := kern.OwnerIsThread(f)
+	return is && err == nil
 }
 
 // Masks implements guest.Link.

@@ -70,6 +70,7 @@ type Guest struct {
 	cloning  map[int][5]uint64       // the arguments of the one clone that this agent makes through a host thread
 	inject   map[int]bool            // host threads that execute a call of ours
 	cut      map[int]begun           // by host thread: the call in which it waits, although it is to make it again
+	partial  map[id.HomePID]partial  // transfers that a thread makes again of which a part is done
 	stopping map[int]bool            // host threads that were interrupted: an answer given now comes with the stop
 	bearing  map[id.HomePID]*bearing // by the thread that made the call
 	waits    map[id.HomePID]*wait    // threads whose child uses their memory
@@ -160,6 +161,7 @@ type Options struct {
 	Restarts map[id.HomePID]uint32
 	Image    *image.Process // that it was made from; nil where an earlier agent has made it
 	Until    map[id.HomePID]int64
+	Begun    map[id.HomePID]uint64
 	Link     Link
 	Log      *slog.Logger
 	Code     *stub.Code
@@ -174,7 +176,12 @@ func New(o Options) (*Guest, error) {
 	g := &Guest{Process: o.Process, Epoch: o.Epoch, PID: o.PID, Den: o.Den, entry: o.Entry, listener: o.Listener, Region: o.Region,
 		Clocks: o.Clocks, link: o.Link, log: o.Log, code: o.Code,
 		tids: tids, back: map[int]id.HomePID{}, calls: map[id.HomePID]*call{}, seqs: map[id.HomePID]id.Seq{}, restarts: o.Restarts, until: o.Until,
-		sentTo: map[id.HomePID]sentTo{}, inject: map[int]bool{}, cut: map[int]begun{}, stopping: map[int]bool{}, cloning: map[int][5]uint64{}, bearing: map[id.HomePID]*bearing{}, waits: map[id.HomePID]*wait{}, done: make(chan struct{})}
+		sentTo: map[id.HomePID]sentTo{}, inject: map[int]bool{}, cut: map[int]begun{}, partial: map[id.HomePID]partial{}, stopping: map[int]bool{}, cloning: map[int][5]uint64{}, bearing: map[id.HomePID]*bearing{}, waits: map[id.HomePID]*wait{}, done: make(chan struct{})}
+	for tid, n := range o.Begun {
+		if th := g.threadOf(o.Image, tid); th != nil {
+			g.partial[tid] = partial{uint32(th.Regs.OrigRAX), th.Regs.Args(), n}
+		}
+	}
 	if g.restarts == nil {
 		g.restarts = map[id.HomePID]uint32{}
 	}
@@ -411,6 +418,7 @@ func (g *Guest) forward(c *call, row *homeproxy.Row, args [6]uint64) {
 			return
 		}
 	}
+	g.goOn(c)
 	g.gather(c)
 }
 
@@ -535,8 +543,13 @@ func (g *Guest) Result(tid id.HomePID, seq id.Seq, res homeproxy.Result) {
 		g.addPending(c, &res)
 	}
 	g.showMemory(c, &res)
+	if abi.IsRestart(res.Ret) && c.c.Total() > 0 && g.undisturbed(c) {
+		c.restart = false
+		g.dispatch(c, c.req)
+		return
+	}
 	ret, again := c.c.Scatter(res, g)
-	if again {
+	if again || c.c.Short(res) && g.undisturbed(c) {
 		req, errno, class := c.c.Gather(g)
 		if errno == 0 && (class == homeproxy.Home || class == homeproxy.Both) {
 			req.Mask = c.mask

@@ -16,7 +16,11 @@ func (g *Guest) showMemory(c *call, res *homeproxy.Result) {
 		return
 	}
 	name := map[homeproxy.View]string{homeproxy.ViewStatus: "status", homeproxy.ViewStat: "stat", homeproxy.ViewThread: "stat", homeproxy.ViewStatm: "statm"}[res.View]
-	here, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", g.PID, name))
+	path := fmt.Sprintf("/proc/%d/%s", g.PID, name)
+	if tid := res.View.Thread(res.Out[0].Data); g.tids[id.HomePID(tid)] != 0 && (id.HomePID(tid) != g.Process.PID || res.View == homeproxy.ViewThread) {
+		path = fmt.Sprintf("/proc/%d/task/%d/%s", g.PID, g.tids[id.HomePID(tid)], name)
+	}
+	here, err := os.ReadFile(path)
 	if err != nil {
 		return // it ends just now
 	}

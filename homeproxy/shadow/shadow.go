@@ -322,6 +322,8 @@ func (s *Shadow) plan(sl *slot, j *job, req homeproxy.Request, restart bool) err
 		for a := ip.Addr.Page(); a < ip.Addr+mem.Addr(len(ip.Data)); a += mem.PageSize {
 			if !s.inPlace[a] {
 				s.inPlace[a] = true
+				// Memory that the guest has mapped away is not here; where there is some, the first call fails.
+				j.pre = append(j.pre, stub.Call{Nr: abi.SysMmap, Args: [6]uint64{uint64(a), mem.PageSize, abi.ProtRead | abi.ProtWrite, abi.MapPrivate | abi.MapAnonymous | abi.MapFixedNoReplace, ^uint64(0)}})
 				j.pre = append(j.pre, stub.Call{Nr: abi.SysMprotect, Args: [6]uint64{uint64(a), mem.PageSize, abi.ProtRead | abi.ProtWrite}})
 			}
 		}
@@ -501,7 +503,7 @@ func (s *Shadow) finish(sl *slot, j *job) {
 	}
 	s.out.Result(sl.tid, j.seq, homeproxy.Result{
 		Ret: ret, Out: out, Left: left, View: s.viewOf(row, j, ret), Device: s.deviceOf(j, ret),
-		Regular: row.Transfer != homeproxy.NoTransfer && (j.more && ret > 0 || abi.IsRestart(ret)) && s.regular(int(int32(j.args[0]))),
+		Regular: row.AsksRegular(j.args, ret, j.more) && s.regular(int(int32(j.args[0]))),
 	})
 }
 

@@ -133,6 +133,16 @@ func (s *Siginfo) Signo() int { return int(int32(binary.LittleEndian.Uint32(s[0:
 // Code says where the signal came from: SI_USER 0, SI_KERNEL 0x80, SI_QUEUE -1, SI_TKILL -6, ….
 func (s *Siginfo) Code() int { return int(int32(binary.LittleEndian.Uint32(s[8:]))) }
 
+// ReadyFD is the descriptor that became ready, of a signal that F_SETSIG asked for.
+func (s *Siginfo) ReadyFD() (fd int, ok bool) {
+	const pollIn, pollHup = 1, 6
+	switch s.Signo() {
+	case SIGCHLD, SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS:
+		return 0, false // their codes mean something else
+	}
+	return int(int32(binary.LittleEndian.Uint32(s[24:]))), s.Code() >= pollIn && s.Code() <= pollHup
+}
+
 // TimerID is, with SITimer, the number of the POSIX timer.
 func (s *Siginfo) TimerID() int { return int(int32(binary.LittleEndian.Uint32(s[16:]))) }
 
@@ -185,6 +195,8 @@ const (
 	MadvRandom         = 1
 	MadvSequential     = 2
 	MadvDontNeed       = 4
+	MadvGuardInstall   = 102
+	MadvGuardRemove    = 103
 	MadvDontFork       = 10
 	MadvDoFork         = 11
 	MadvHugePage       = 14

@@ -19,7 +19,8 @@ import (
 //	3  2026-11  Thread.Until
 //	4  2026-11  areas say of which object they are parts, and what the process has advised for them
 //	5  2026-11  Process.Stopped
-const CodecVersion = 5
+//	6  2026-11  Thread.Begun, Process.Guards
+const CodecVersion = 6
 
 // Encode gives the family's binary form.
 func (f *Family) Encode() []byte {
@@ -155,6 +156,11 @@ func (p *Process) encode(w *pack.Writer) {
 	}
 	encodeInfos(w, p.Pending)
 	w.Bool(p.Stopped)
+	w.U32(uint32(len(p.Guards)))
+	for _, g := range p.Guards {
+		w.U64(uint64(g.Start))
+		w.U64(uint64(g.End))
+	}
 	w.U32(uint32(len(p.Threads)))
 	for i := range p.Threads {
 		p.Threads[i].encode(w)
@@ -188,7 +194,11 @@ func decodeProcess(r *pack.Reader) (p Process) {
 	}
 	p.Pending = decodeInfos(r)
 	p.Stopped = r.Bool()
-	n := r.Count(27 * 8)
+	n := r.Count(16)
+	for i := 0; i < n && r.Err() == nil; i++ {
+		p.Guards = append(p.Guards, mem.Range{Start: mem.Addr(r.U64()), End: mem.Addr(r.U64())})
+	}
+	n = r.Count(27 * 8)
 	for i := 0; i < n && r.Err() == nil; i++ {
 		p.Threads = append(p.Threads, decodeThread(r))
 	}
@@ -243,6 +253,7 @@ func (t *Thread) encode(w *pack.Writer) {
 	w.U32(t.RseqSize)
 	w.U32(t.RseqSig)
 	w.U64(uint64(t.Until))
+	w.U64(t.Begun)
 	encodeInfos(w, t.Pending)
 	putWords(w, &t.Away)
 }
@@ -275,7 +286,7 @@ func decodeThread(r *pack.Reader) (t Thread) {
 	t.Alt = abi.StackT{SP: r.U64(), Flags: r.U32(), Size: r.U64()}
 	t.Robust, t.RobustLen, t.ClearTID = r.U64(), r.U64(), r.U64()
 	t.Rseq, t.RseqSize, t.RseqSig = r.U64(), r.U32(), r.U32()
-	t.Until = int64(r.U64())
+	t.Until, t.Begun = int64(r.U64()), r.U64()
 	t.Pending = decodeInfos(r)
 	getWords(r, &t.Away)
 	return t

@@ -39,6 +39,7 @@ type Process struct {
 	Pending    []abi.Siginfo // signals for the process as a whole, to be queued again
 	RealOffset int64         // home's realtime clock minus its monotonic one, ns
 	Away       Usage         // by all threads on all hosts up to now, also by those that have ended
+	Guards     []mem.Range   // pages that fault although their area may be used (MADV_GUARD_INSTALL)
 	Stopped    bool          // by a signal: it computes nothing until it is continued
 	Clocks     [3]int64      // monotonic, boot and realtime, ns, when it was stopped: none is ever less again
 }
@@ -155,6 +156,7 @@ type Thread struct {
 	RseqSize  uint32
 	RseqSig   uint32
 	Until     int64         // when the timed call ends that it must make again, by home's CLOCK_MONOTONIC, ns; 0: it is in none
+	Begun     uint64        // how much of the transfer is done that it makes again, bytes: the call goes on behind that
 	Pending   []abi.Siginfo // taken out of the kernel's queue by the freeze, to be queued again
 	Away      Usage         // of this thread, on all hosts
 }

@@ -223,4 +223,6 @@ const (
 	LimitMemlock = unix.RLIMIT_MEMLOCK
 	LimitAS      = unix.RLIMIT_AS
 	LimitCore    = unix.RLIMIT_CORE
+
+	LimitSigpending = unix.RLIMIT_SIGPENDING
 )

@@ -59,6 +59,9 @@ func ptraceSig(what string, req, tid, sig int) error {
 // Cont lets a stopped thread run on, delivering sig where it stopped for one.
 func Cont(tid, sig int) error { return ptraceSig("ptrace cont", unix.PTRACE_CONT, tid, sig) }
 
+// ToCall lets a stopped thread run on to the entry, or the exit, of its next system call.
+func ToCall(tid int) error { return ptraceSig("ptrace syscall", unix.PTRACE_SYSCALL, tid, 0) }
+
 // Step lets it run for one instruction.
 func Step(tid int) error { return ptraceSig("ptrace step", unix.PTRACE_SINGLESTEP, tid, 0) }
 
@@ -71,6 +74,15 @@ func Listen(tid int) error { return ptrace("ptrace listen", ptraceListen, tid, 0
 // SetOptions changes the options of a stopped thread.
 func SetOptions(tid, options int) error {
 	return ptraceSig("ptrace setoptions", unix.PTRACE_SETOPTIONS, tid, options)
+}
+
+// Dispatches reports whether the held thread has its system calls dispatched to itself (PR_SET_SYSCALL_USER_DISPATCH). A kernel that
+// cannot tell says no.
+func Dispatches(tid int) bool {
+	const getDispatch = 0x4211
+	var c [4]uint64 // mode, selector, offset, length
+	_, _, e := unix.RawSyscall6(unix.SYS_PTRACE, getDispatch, uintptr(tid), unsafe.Sizeof(c), uintptr(unsafe.Pointer(&c)), 0, 0)
+	return e == 0 && c[0] != 0
 }
 
 // EventMsg is the number that came with the last event: the new thread's.

@@ -27,6 +27,7 @@ const (
 	PagePresent   = 1 << 3
 	PageSwapped   = 1 << 4
 	PageZero      = 1 << 5
+	PageGuard     = 1 << 8 // Linux 6.16
 
 	scanWPMatching  = 1 << 0
 	scanCheckWPAsyn = 1 << 1
@@ -80,6 +81,11 @@ func ScanPages(pagemap *os.File, r mem.Range, armed bool, buf []PageRegion) ([]P
 // all as they are. The kernel is several times faster at that, so that it pays to look here first where little was written.
 func ScanWritten(pagemap *os.File, r mem.Range, buf []PageRegion) ([]PageRegion, error) {
 	return scan(pagemap, r, [12]uint64{1: scanCheckWPAsyn, 9: PageWritten, 11: PageWritten}, buf)
+}
+
+// ScanGuards finds the pages of r that MADV_GUARD_INSTALL has made fault. A kernel that cannot tell gives EINVAL.
+func ScanGuards(pagemap *os.File, r mem.Range, buf []PageRegion) ([]PageRegion, error) {
+	return scan(pagemap, r, [12]uint64{9: PageGuard, 11: PageGuard}, buf)
 }
 
 func scan(pagemap *os.File, r mem.Range, arg [12]uint64, buf []PageRegion) ([]PageRegion, error) {

@@ -296,7 +296,13 @@ func (fs FS) FDInfo(pid, fd int) (FDInfo, error) {
 
 // Namespaces reads the namespaces of process pid. One that this kernel does not have is 0.
 func (fs FS) Namespaces(pid int) (Namespaces, error) {
-	return fs.namespaces(func(kind string) (string, error) { return fs.Link(pid, "ns", kind) })
+	n, err := fs.namespaces(func(kind string) (string, error) { return fs.Link(pid, "ns", kind) })
+	if err == nil && n.PIDChildren == 0 { // the link is there, and leads nowhere before the first child
+		if _, err := os.Lstat(filepath.Join(fs.Root, strconv.Itoa(pid), "ns", "pid_for_children")); err == nil {
+			n.PIDChildren = NoNamespace
+		}
+	}
+	return n, err
 }
 
 // SelfNamespaces reads those of the reader.
@@ -318,7 +324,7 @@ func (fs FS) namespaces(link func(kind string) (string, error)) (n Namespaces, e
 		to   *uint64
 	}{
 		{"user", &n.User}, {"pid", &n.PID}, {"mnt", &n.Mount}, {"net", &n.Net}, {"ipc", &n.IPC}, {"uts", &n.UTS},
-		{"time", &n.Time}, {"cgroup", &n.Cgroup},
+		{"time", &n.Time}, {"cgroup", &n.Cgroup}, {"pid_for_children", &n.PIDChildren}, {"time_for_children", &n.TimeChildren},
 	} {
 		s, err := link(e.kind)
 		if errors.Is(err, iofs.ErrNotExist) {
@@ -328,7 +334,7 @@ func (fs FS) namespaces(link func(kind string) (string, error)) (n Namespaces, e
 			return n, err
 		}
 		kind, ino, err := ParseNSLink(s)
-		if err != nil || kind != e.kind {
+		if err != nil || kind != strings.TrimSuffix(e.kind, "_for_children") {
 			return n, fmt.Errorf("namespace link %q is not of kind %s", s, e.kind)
 		}
 		*e.to = ino

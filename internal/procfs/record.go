@@ -52,7 +52,7 @@ func Record(fs FS, pid int, dir string) error {
 			return err
 		}
 	}
-	for _, kind := range []string{"user", "pid", "mnt", "net", "ipc", "uts", "time", "cgroup"} {
+	for _, kind := range []string{"user", "pid", "mnt", "net", "ipc", "uts", "time", "cgroup", "pid_for_children", "time_for_children"} {
 		if err := copyLink("ns", kind); err != nil {
 			return err
 		}

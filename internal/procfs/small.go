@@ -140,7 +140,14 @@ func ParseFDInfo(b []byte) (FDInfo, error) {
 }
 
 // Namespaces are the inode numbers of the namespaces that a process is in.
-type Namespaces struct{ User, PID, Mount, Net, IPC, UTS, Time, Cgroup uint64 }
+type Namespaces struct {
+	User, PID, Mount, Net, IPC, UTS, Time, Cgroup uint64
+
+	PIDChildren, TimeChildren uint64 // in which its children begin; NoNamespace: in one that has nobody yet
+}
+
+// NoNamespace stands for a namespace that has no number yet.
+const NoNamespace = ^uint64(0)
 
 // ParseNSLink parses the target of /proc/PID/ns/KIND: "time:[4026531834]".
 func ParseNSLink(link string) (kind string, inode uint64, err error) {

@@ -41,6 +41,8 @@ func (t *Thread) settle() error {
 	return nil
 }
 
+const trapFlag = 1 << 8 // TF: a trap after each instruction
+
 // runTo continues the thread with regs r until it stops as e says, and returns its registers.
 func (t *Thread) runTo(r abi.Regs, e end) (abi.Regs, error) {
 	stop, last := e.at, abi.SIGTRAP
@@ -50,6 +52,7 @@ func (t *Thread) runTo(r abi.Regs, e end) (abi.Regs, error) {
 	if err := t.begin(e); err != nil {
 		return r, err
 	}
+	r.EFlags &^= trapFlag // a program that steps itself does not step us
 	if err := kern.SetRegs(t.TID, &r); err != nil {
 		return r, gone(err)
 	}
@@ -452,7 +455,17 @@ func (t *Thread) Release() error {
 	if errors.Is(err, ErrGone) {
 		return err
 	}
-	return errors.Join(err, gone(kern.Detach(t.TID, 0)))
+	last := 0
+	if err == nil && t.enters() {
+		if err = t.enter(); errors.Is(err, ErrGone) {
+			return err
+		}
+		for _, si := range t.Stash { // SIGSTOP at most
+			last = si.Signo()
+		}
+		t.Stash = nil
+	}
+	return errors.Join(err, gone(kern.Detach(t.TID, last)))
 }
 
 // Abandon lets the thread go as it stands: the caller has set its registers. Unless it was put back, its signals are blocked.

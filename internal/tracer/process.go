@@ -48,6 +48,7 @@ type Thread struct {
 	Mask  uint64
 	Stash []abi.Siginfo // signals that our stops took out of the kernel's queue; Release gives them back
 	Taken int           // how many of Stash an image has
+	Begun uint64        // how much of a transfer was done that a stop has ended, bytes
 	Until int64         // when the wait would be over that a stop has ended, by CLOCK_MONOTONIC of home, ns; 0: no time was set
 
 	Halted bool // it stopped because a signal has stopped the process

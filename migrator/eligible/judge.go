@@ -256,6 +256,20 @@ func (t *Target) name() string {
 }
 
 func judgePlace(r *refusals, f *Facts) {
+	if n := f.Status.InnerPID(); n > 1 && n != f.PID {
+		r.add(PIDNamespace, "It lives in a PID namespace in which it has another number than here, and a guest has one number only; move it by an agent in that namespace.",
+			"NSpid in /proc/%d/status ends with %d", f.PID, n)
+	}
+	for kind, ns := range map[string][2]uint64{"pid": {f.NS.PID, f.NS.PIDChildren}, "time": {f.NS.Time, f.NS.TimeChildren}} {
+		if ns[1] != 0 && ns[0] != 0 && ns[1] != ns[0] {
+			what := PIDNamespace
+			if kind == "time" {
+				what = TimeNamespace
+			}
+			r.add(what, "Its children begin in another "+kind+" namespace than its own, which a guest's cannot; move them by themselves.",
+				"/proc/%d/ns/%s_for_children is %s:[%d], its own %s:[%d]", f.PID, kind, kind, ns[1], kind, ns[0])
+		}
+	}
 	if f.NS.Time != 0 && f.OwnNS.Time != 0 && f.NS.Time != f.OwnNS.Time {
 		r.add(TimeNamespace, "It lives in a time namespace of its own, and a guest's clocks are its home's; start it outside of that namespace.",
 			"/proc/%d/ns/time is time:[%d], the agent's is time:[%d]", f.PID, f.NS.Time, f.OwnNS.Time)

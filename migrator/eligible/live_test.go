@@ -281,8 +281,8 @@ func TestInnerNumber(t *testing.T) {
 			t.Errorf("the second process calls itself %d", n)
 		}
 		root := Asker{Root: true, AllowPrivileged: true}
-		wantWords(t, Judge(f, root, &Target{PIDMax: 3, CPU: f.CPU, VDSOBuildID: f.VDSOBuildID}))
-		wantWords(t, Judge(f, root, &Target{PIDMax: 2, CPU: f.CPU, VDSOBuildID: f.VDSOBuildID}), PIDMax)
+		wantWords(t, Judge(f, root, &Target{PIDMax: 3, CPU: f.CPU, VDSOBuildID: f.VDSOBuildID}), PIDNamespace)
+		wantWords(t, Judge(f, root, &Target{PIDMax: 2, CPU: f.CPU, VDSOBuildID: f.VDSOBuildID}), PIDMax, PIDNamespace)
 	}
 }
 

@@ -38,6 +38,7 @@ const (
 	Bits32        = "32-bit"         //
 	Personality   = "personality"    //
 	TimeNamespace = "time-namespace" //
+	PIDNamespace  = "pid-namespace"  // in which it, or its children, have other numbers
 	UserNamespace = "user-namespace" // its ids have no number outside
 	VDSO          = "vdso"           // the target's kernel has another
 	CPUFeature    = "cpu"            // the target's processor lacks features

@@ -250,6 +250,7 @@ func (m *homeward) freeze(t *returner) (err error) {
 		return err
 	}
 	freeze.Mend(t.p, nil)
+	t.g.Settle(t.p)
 	for _, x := range t.p.Held() {
 		if int64(x.Regs.RAX) == -abi.ERestartBlock {
 			x.Until = t.g.Until(x.TID)

@@ -26,6 +26,7 @@ type Arrived struct {
 	Restarts map[id.HomePID]uint32
 	Image    *image.Process
 	Until    map[id.HomePID]int64
+	Begun    map[id.HomePID]uint64
 }
 
 // target is one family in the making.
@@ -308,8 +309,11 @@ func (t *target) arrived() []*Arrived {
 	var all []*Arrived
 	for n, g := range t.nest.Guests {
 		m := &t.family.Members[n]
-		a := &Arrived{Process: g.Plan.Process, Offer: t.offer, Guest: g, PID: g.P.PID, Restarts: map[id.HomePID]uint32{}, Until: map[id.HomePID]int64{}, Image: m}
+		a := &Arrived{Process: g.Plan.Process, Offer: t.offer, Guest: g, PID: g.P.PID, Restarts: map[id.HomePID]uint32{}, Until: map[id.HomePID]int64{}, Begun: map[id.HomePID]uint64{}, Image: m}
 		for i := range m.Threads {
+			if th := &m.Threads[i]; th.Begun > 0 {
+				a.Begun[th.TID] = th.Begun
+			}
 			if th := &m.Threads[i]; int64(th.Regs.RAX) == -abi.ERestartBlock {
 				a.Restarts[th.TID] = uint32(th.Regs.OrigRAX)
 				if th.Until != 0 {

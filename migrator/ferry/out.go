@@ -371,6 +371,9 @@ func (m *source) again(t *traveller) {
 	}
 }
 
+// errDispatches is found out only by stopping the process: nothing in /proc tells.
+var errDispatches = errors.New("it has its system calls dispatched to itself (prctl PR_SET_SYSCALL_USER_DISPATCH), as Wine does, which cannot be kept up elsewhere: it stays where it is")
+
 // plant stops one thread for a moment to share memory with the process and to begin watching its pages.
 func (m *source) plant(t *traveller) error {
 	p := t.p
@@ -378,6 +381,9 @@ func (m *source) plant(t *traveller) error {
 	l, err := p.Seize(p.PID)
 	if err != nil {
 		return err
+	}
+	if kern.Dispatches(l.TID) {
+		return errors.Join(errDispatches, l.Release())
 	}
 	as, _, err := freeze.Areas(p)
 	if err != nil {
@@ -398,6 +404,11 @@ func (m *source) plant(t *traveller) error {
 			m.env.Rounds = 0
 			m.out.Stats.Strategy = strategy(0)
 		}
+	}
+	if freeze.Partial(p) { // released, it would return short: it stays held until it goes on away
+		m.env.Rounds = 0
+		m.out.Stats.Strategy = strategy(0)
+		return nil
 	}
 	m.again(t)
 	return l.Release()
@@ -598,6 +609,7 @@ func (m *source) hold(t *traveller) error {
 		return err
 	}
 	freeze.Mend(p, waits)
+	freeze.Partial(p)
 	if err := thaw.LeaveEntries(p); err != nil {
 		return err
 	}

@@ -19,6 +19,7 @@ import (
 	"mosix/internal/procfs"
 	"mosix/internal/stub"
 	"mosix/internal/tracer"
+	"mosix/migrator/pages"
 )
 
 // Areas reads the areas of p, without the region. The kernel does not give those of a process that runs in one stroke: what changes in
@@ -72,6 +73,15 @@ func Capture(p *tracer.Process, tidOf func(int) id.HomePID, restarted func(tid i
 	}
 	var err error
 	if m.Areas, m.VDSO, err = Areas(p); err != nil {
+		return m, err
+	}
+	pm, err := os.Open(fmt.Sprintf("/proc/%d/pagemap", p.PID))
+	if err != nil {
+		return m, fmt.Errorf("%w (%v)", tracer.ErrGone, err)
+	}
+	m.Guards, err = pages.Guards(pm, m.Areas)
+	pm.Close()
+	if err != nil {
 		return m, err
 	}
 	m.PID = tidOf(l.TID)
@@ -249,6 +259,9 @@ func captureThread(t *tracer.Thread, restarted func(tid int) uint64) (image.Thre
 	th.Comm = strings.TrimSuffix(string(comm), "\n")
 	th.Pending = append([]abi.Siginfo(nil), t.Stash...)
 	t.Taken = len(t.Stash)
+	if th.Begun = t.Begun; th.Begun > 0 {
+		th.Regs.RAX = restartNoInt // nothing of it is lost, nor made twice, whatever handler runs before
+	}
 	if th.Until = t.Until; th.Until != 0 {
 		th.Regs.RAX = restartBlock // tells the call that is made again from a new one
 	}

@@ -148,4 +148,4 @@ func Again(p *tracer.Process) (first error) {
 	return first
 }
 
-const restartSys, restartNoHand, restartBlock = ^uint64(abi.ERestartSys - 1), ^uint64(abi.ERestartNoHnd - 1), ^uint64(abi.ERestartBlock - 1)
+const restartSys, restartNoInt, restartNoHand, restartBlock = ^uint64(abi.ERestartSys - 1), ^uint64(abi.ERestartNoInt - 1), ^uint64(abi.ERestartNoHnd - 1), ^uint64(abi.ERestartBlock - 1)

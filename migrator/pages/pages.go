@@ -204,6 +204,28 @@ func own(pagemap *os.File, a image.Area, r mem.Range, buf []kern.PageRegion) ([]
 	return out, nil
 }
 
+// Guards finds the pages of the areas as that fault although their areas may be used, in the process whose pagemap is open.
+func Guards(pagemap *os.File, as []image.Area) ([]mem.Range, error) {
+	var out []mem.Range
+	buf := make([]kern.PageRegion, 256)
+	for _, a := range as {
+		if a.File && a.Shared {
+			continue
+		}
+		rs, err := kern.ScanGuards(pagemap, a.Range, buf)
+		if errors.Is(err, kern.EINVAL) {
+			return nil, nil // this kernel cannot tell; most have no such pages
+		}
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range rs {
+			out = append(out, r.Range)
+		}
+	}
+	return out, nil
+}
+
 // whole takes everything that an area holds.
 func (s *Source) whole(a image.Area, d *Dirty) error {
 	if a.Shared {
@@ -327,27 +349,27 @@ func Parse(frame []byte) ([]mem.Range, []byte, error) {
 }
 
 // Write puts a frame into the memory of process pid. Where the process may not write by itself, m (/proc/PID/mem) does it; the
-// pages that even that cannot write are counted.
-func Write(pid int, m *os.File, frame []byte) (lost int, err error) {
+// pages that even that cannot write are returned.
+func Write(pid int, m *os.File, frame []byte) (lost []mem.Addr, err error) {
 	rs, data, err := Parse(frame)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	return write(pid, m, rs, data)
 }
 
-func write(pid int, m *os.File, rs []mem.Range, data []byte) (lost int, err error) {
+func write(pid int, m *os.File, rs []mem.Range, data []byte) (lost []mem.Addr, err error) {
 	if n, err := kern.WriteVM(pid, data, rs...); err == nil && n == len(data) {
-		return 0, nil
+		return nil, nil
 	} else if kern.IsGone(err) {
-		return 0, err
+		return nil, err
 	}
 	for _, r := range rs {
 		n := int(r.Len())
 		if k, err := m.WriteAt(data[:n], int64(r.Start)); err != nil || k != n {
 			for a := 0; a < n; a += mem.PageSize {
 				if _, err := m.WriteAt(data[a:a+mem.PageSize], int64(r.Start)+int64(a)); err != nil {
-					lost++
+					lost = append(lost, r.Start+mem.Addr(a))
 				}
 			}
 		}

@@ -695,8 +695,8 @@ func TestWrite(t *testing.T) {
 			data := make([]byte, mem.Bytes(c.rs))
 			pattern(data, rand.Uint64())
 			lost, err := Write(p.PID, p.Mem, frame(c.rs, data))
-			if err != nil || lost != c.lost {
-				return fmt.Errorf("%d pages lost, %w, want %d", lost, err, c.lost)
+			if err != nil || len(lost) != c.lost {
+				return fmt.Errorf("%d pages lost, %w, want %d", len(lost), err, c.lost)
 			}
 			b := make([]byte, mem.PageSize)
 			wrong := 0
@@ -736,7 +736,7 @@ func TestWriteToTheDead(t *testing.T) {
 	}
 	_ = v.cmd.Wait()
 	lost, err := Write(v.cmd.Process.Pid, m, frame([]mem.Range{{Start: 0x1000, End: 0x2000}}, make([]byte, mem.PageSize)))
-	if !kern.IsGone(err) || lost != 0 {
+	if !kern.IsGone(err) || len(lost) != 0 {
 		t.Errorf("%d pages lost, %v", lost, err)
 	}
 }

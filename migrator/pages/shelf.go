@@ -56,14 +56,14 @@ func (s *Shelf) Zaps() []mem.Range { return s.zaps }
 // Bytes is how much memory is held.
 func (s *Shelf) Bytes() uint64 { return mem.Bytes(s.cover) }
 
-// Write puts what is held into process pid, whose memory file is m. It returns how many pages could not be written.
-func (s *Shelf) Write(pid int, m *os.File) (lost int, err error) {
+// Write puts what is held into process pid, whose memory file is m. It returns the pages that could not be written.
+func (s *Shelf) Write(pid int, m *os.File) (lost []mem.Addr, err error) {
 	for _, p := range s.held {
 		n, err := write(pid, m, []mem.Range{p.Range}, p.data)
 		if err != nil {
 			return lost, err
 		}
-		lost += n
+		lost = append(lost, n...)
 	}
 	return lost, nil
 }

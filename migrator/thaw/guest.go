@@ -252,9 +252,6 @@ func (g *Guest) empty(pid int, code *stub.Code) error {
 		}
 	}
 	p.SetSyscall(0)
-	if err := g.limit(l); err != nil {
-		return err
-	}
 	for _, tid := range g.Plan.TIDs {
 		if tid != g.Plan.Process.PID {
 			if err := g.addThread(tid); err != nil {
@@ -265,7 +262,8 @@ func (g *Guest) empty(pid int, code *stub.Code) error {
 	return nil
 }
 
-// limit gives the guest home's limits of memory, as far as this node's own allow.
+// limit gives the guest home's limits of memory and of signals, as far as this node's own allow. What is mosix's in its address
+// space comes on top.
 func (g *Guest) limit(l *tracer.Thread) error {
 	have, err := procfs.Default.Limits(g.P.PID)
 	if err != nil {
@@ -273,14 +271,26 @@ func (g *Guest) limit(l *tracer.Thread) error {
 	}
 	at, b := scratchAt(g.P, 0)
 	var calls []stub.Call
-	for i, what := range []int{kern.LimitData, kern.LimitStack, kern.LimitMemlock, kern.LimitAS} {
-		hard := min(g.Plan.Limits[what][1], have[what].Hard)
-		putU64(b[16*i:], min(g.Plan.Limits[what][0], hard))
+	for i, what := range []int{kern.LimitData, kern.LimitStack, kern.LimitMemlock, kern.LimitAS, kern.LimitSigpending} {
+		soft, hard := g.Plan.Limits[what][0], g.Plan.Limits[what][1]
+		if what == kern.LimitAS {
+			soft, hard = plus(soft, uint64(len(g.P.Region.B))), plus(hard, uint64(len(g.P.Region.B)))
+		}
+		hard = min(hard, have[what].Hard)
+		putU64(b[16*i:], min(soft, hard))
 		putU64(b[16*i+8:], hard)
 		calls = append(calls, tracer.NewCall(abi.SysPrlimit, 0, uint64(what), at+uint64(16*i), 0))
 	}
 	_, err = l.MustBatch("resource limits", calls)
 	return err
+}
+
+// plus is the limit a raised by n; none stays none.
+func plus(a, n uint64) uint64 {
+	if a+n < a {
+		return ^uint64(0)
+	}
+	return a + n
 }
 
 func (g *Guest) addThread(tid id.HomePID) error {
@@ -364,8 +374,8 @@ func (g *Guest) setClocks() error {
 // Pages writes a frame of memory.
 func (g *Guest) Pages(frame []byte) error {
 	lost, err := pages.Write(g.P.PID, g.P.Mem, frame)
-	if err == nil && lost > 0 {
-		err = fmt.Errorf("%d pages could not be written into the guest of %v", lost, g.Plan.Process)
+	if err == nil && len(lost) > 0 {
+		err = fmt.Errorf("%d pages, from %#x on, could not be written into the guest of %v", len(lost), uint64(lost[0]), g.Plan.Process)
 	}
 	return err
 }
@@ -406,11 +416,8 @@ func (g *Guest) final(m *image.Process) error {
 	if err := restoreProcess(l, m, false, false); err != nil {
 		return err
 	}
-	if m.Limits != g.Plan.Limits && m.Limits != ([16][2]uint64{}) { // it has set some while it was copied
+	if m.Limits != ([16][2]uint64{}) { // it may have set some while it was copied
 		g.Plan.Limits = m.Limits
-		if err := g.limit(l); err != nil {
-			return err
-		}
 	}
 	if err := g.setClocks(); err != nil {
 		return err
@@ -433,7 +440,20 @@ func (g *Guest) final(m *image.Process) error {
 			return err
 		}
 	}
+	if err := g.guard(l, m.Guards); err != nil {
+		return err
+	}
+	// While its memory is made the guest has more of it than the process, and its signals come through its own queue.
+	if err := g.limit(l); err != nil {
+		return err
+	}
 	return g.install(l)
+}
+
+// guard makes the pages fault that the process has made fault.
+func (g *Guest) guard(l *tracer.Thread, guards []mem.Range) error {
+	_, err := l.MustBatch("guard pages", guardCalls(guards, abi.MadvGuardInstall))
+	return err
 }
 
 // sameThreads makes the threads equal to the image's.

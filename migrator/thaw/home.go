@@ -136,6 +136,11 @@ func (h *homeLayout) copyObject(p *piece) error {
 
 // grow makes a stack longer downward, as a stack grows: by being touched. Made by mmap its new part would stay a part.
 func (h *homeLayout) grow(p *piece) bool {
+	for _, c := range h.cur { // what stands closer below keeps the kernel from growing it
+		if c.End <= p.Start && p.Start-c.End < stackGap {
+			return false
+		}
+	}
 	above := image.Find(h.cur, p.End)
 	if above == nil || above.Start != p.End || !above.GrowsDown || above.File {
 		return false
@@ -143,6 +148,9 @@ func (h *homeLayout) grow(p *piece) bool {
 	h.place = append(h.place, tracer.NewCall(abi.SysAccess, uint64(p.Start), 0)) // an address of nothing, which the kernel reads
 	return true
 }
+
+// stackGap is how far a stack stays away from what is below it (256 pages).
+const stackGap = 1 << 20
 
 // save puts on the shelf what r, a part of the area c of the shadow, holds that is the process's own.
 func (h *homeLayout) save(c image.Area, r mem.Range) error {

@@ -70,6 +70,14 @@ func mapCall(a image.Area, prot uint8) stub.Call {
 	return tracer.NewCall(abi.SysMmap, uint64(a.Start), a.Len(), uint64(prot), flags, ^uint64(0), 0)
 }
 
+// guardCalls gives advice to install guards, or to remove them.
+func guardCalls(guards []mem.Range, advice uint64) (calls []stub.Call) {
+	for _, r := range guards {
+		calls = append(calls, tracer.NewCall(abi.SysMadvise, uint64(r.Start), r.Len(), advice))
+	}
+	return calls
+}
+
 // open is the protection of a with which pages can be put in.
 func open(a image.Area) uint8 {
 	if a.Prot == abi.ProtNone {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -87,6 +88,14 @@ func Fill(p *tracer.Process, m *image.Process, shelf *pages.Shelf, known []image
 	if l == nil {
 		return fmt.Errorf("the shadow of %d has lost its leading thread: %w", m.PID, tracer.ErrGone)
 	}
+	pm, err := os.Open(fmt.Sprintf("/proc/%d/pagemap", p.PID))
+	if err != nil {
+		return fmt.Errorf("%w (%v)", tracer.ErrGone, err)
+	}
+	defer pm.Close()
+	if err := unguard(pm, p, l); err != nil {
+		return err
+	}
 	h := &homeLayout{p: p, l: l, shelf: shelf}
 	if err := h.layOut(m.Areas, known); err != nil {
 		return fmt.Errorf("lay out the memory of %d at home: %w", m.PID, err)
@@ -95,10 +104,33 @@ func Fill(p *tracer.Process, m *image.Process, shelf *pages.Shelf, known []image
 		return err
 	}
 	shelf.Within(mem.Normalize(image.Ranges(m.Areas)))
-	if lost, err := shelf.Write(p.PID, p.Mem); err != nil || lost > 0 {
-		return errors.Join(err, fmt.Errorf("%d pages of %d could not be brought home", lost, m.PID))
+	lost, err := shelf.Write(p.PID, p.Mem)
+	lost = slices.DeleteFunc(lost, func(at mem.Addr) bool {
+		a := image.Find(m.Areas, at) // a file that has been cut off takes the pages with it that the process had of its own
+		return a != nil && a.File && !a.Shared
+	})
+	if err != nil || len(lost) > 0 {
+		return errors.Join(err, fmt.Errorf("%d pages of %d could not be brought home: %#x", len(lost), m.PID, lost[:min(len(lost), 8)]))
 	}
-	return h.finish()
+	if err := h.finish(); err != nil {
+		return err
+	}
+	_, err = l.MustBatch("guard pages", guardCalls(m.Guards, abi.MadvGuardInstall))
+	return err
+}
+
+// unguard takes the guards of a shadow away: its guest may have other ones by now, and memory where they are.
+func unguard(pm *os.File, p *tracer.Process, l *tracer.Thread) error {
+	as, err := areasOf(p)
+	if err != nil {
+		return err
+	}
+	old, err := pages.Guards(pm, as)
+	if err != nil {
+		return err
+	}
+	_, err = l.MustBatch("guard pages of the shadow", guardCalls(old, abi.MadvGuardRemove))
+	return err
 }
 
 // Back makes the held shadow be the process again, from image f, and lets it run: the end of coming home, and of an aborted

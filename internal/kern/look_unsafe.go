@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -50,6 +51,16 @@ func same(a, b int, what uintptr) (bool, error) {
 		return false, wrap("kcmp", b, e)
 	}
 	return r == 0, nil
+}
+
+// OwnerIsThread reports whether the signals of the file behind f go to one thread (F_SETOWN_EX with F_OWNER_TID).
+func OwnerIsThread(f *os.File) (bool, error) {
+	const getOwnEx, ownerTID = 16, 0
+	var owner struct{ kind, id int32 }
+	if _, _, e := unix.Syscall(unix.SYS_FCNTL, f.Fd(), getOwnEx, uintptr(unsafe.Pointer(&owner))); e != 0 {
+		return false, fmt.Errorf("F_GETOWN_EX: %w", e)
+	}
+	return owner.kind == ownerTID && owner.id != 0, nil
 }
 
 // SetPipeSize makes the pipe behind f hold size bytes, rounded up to pages.
