@@ -105,8 +105,6 @@ func (d *Devices) Answer(nr uint32, args [6]uint64) (is Device, ret int64, fill 
 		return is, int64(n), 0
 	case is == NullDevice || n == 0:
 		return is, 0, 0
-	case n > MaxData:
-		return NoDevice, 0, 0
 	}
 	return is, int64(n), int(n)
 }

@@ -95,6 +95,9 @@ func (c *Call) Gather(m Memory) (req Request, errno int, class Class) {
 func (c *Call) describe(m Memory, args [6]uint64) (*builder, *guestMemory) {
 	src := &guestMemory{m: m, call: c}
 	b := &builder{src: src, limit: MaxData, cut: true, pid: c.PID, done: c.done, iovs: src.iovecs, args: args}
+	if p, ok := m.(Prober); ok {
+		b.may = p.Writable
+	}
 	b.describe(c.Row)
 	return b, src
 }
@@ -179,7 +182,7 @@ func (c *Call) Scatter(res Result, m Memory) (ret int64, again bool) {
 	if c.Row.Transfer == NoTransfer || c.piece == 0 {
 		return ret, false
 	}
-	if c.goesOn(ret, res.Regular) {
+	if c.goesOn(ret, res.Regular || res.Device == ZeroDevice || res.Device == RandomDevice) {
 		c.done += ret
 		return c.done, true
 	}

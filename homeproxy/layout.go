@@ -31,7 +31,7 @@ type source interface {
 	rewind(int)
 }
 
-// nowhere is the address that a request names for an output which the guest may not write: below the least address that an
+// nowhere is the address that a request names for an output which the guest may not write, or data that it may not read: below the least address that an
 // ordinary program can map. Home passes it on, so that its kernel fails as it would with the program's own: a pipe is not
 // made, a connection is not accepted, nothing is read.
 const nowhere = mem.PageSize
@@ -51,8 +51,9 @@ type builder struct {
 	src   source
 	limit int
 	cut   bool
-	pid   int   // of the process, for paths in /proc; 0 where it is not known
-	done  int64 // bytes moved by earlier pieces
+	pid   int                         // of the process, for paths in /proc; 0 where it is not known
+	done  int64                       // bytes moved by earlier pieces
+	may   func(a mem.Addr, n int) int // how much may be written there; nil where nobody knows
 	iovs  func(a mem.Addr, n int) ([]iovec, int)
 
 	off     int
@@ -142,7 +143,7 @@ func (b *builder) argument(row *Row, as *[6]Arg, i int, a Arg) bool {
 		}
 		return b.fail(efault)
 	}
-	if at == nowhere && a.Kind.onlyWritten() {
+	if at == nowhere && (a.Kind.onlyWritten() || a.Kind == DataIn) {
 		b.argOff[i] = ownArg
 		return true
 	}

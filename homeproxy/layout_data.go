@@ -40,6 +40,10 @@ func (b *builder) data(as *[6]Arg, i int, a Arg, at mem.Addr) bool {
 	var data []byte
 	if a.Kind == DataIn && n > 0 {
 		data = b.src.upTo(at, int(n))
+		if len(data) == 0 && b.cut && b.done == 0 { // home finds out, or that the call fails for something else before
+			b.args[i], b.argOff[i], b.more = nowhere, ownArg, false
+			return true
+		}
 		if len(data) == 0 {
 			return b.fail(efault)
 		}
@@ -111,6 +115,17 @@ func (b *builder) list(at mem.Addr, count int, reads bool, out func(a mem.Addr, 
 		}
 		var data []byte
 		short := false
+		if !reads && v.n > 0 && b.may != nil {
+			if may := uint64(b.may(v.base, int(v.n))); may < v.n {
+				b.more, short = false, true
+				if v.n = may; may == 0 {
+					if n == 0 {
+						return 0, 0, b.fail(efault)
+					}
+					break
+				}
+			}
+		}
 		if reads && v.n > 0 {
 			data = b.src.upTo(v.base, int(v.n))
 			if short = uint64(len(data)) < v.n; short {

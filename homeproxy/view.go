@@ -77,7 +77,7 @@ func amendStatus(text, guest []byte, extra, code uint64) []byte {
 	}
 	here, masks := map[string]uint64{}, map[string]string{}
 	for line := range strings.Lines(string(guest)) {
-		if key, _, _ := strings.Cut(line, ":"); signalLine(key) {
+		if key, _, _ := strings.Cut(line, ":"); signalLine(key) || key == "SigQ" {
 			masks[key] = line
 		}
 		if key, kb, ok := amount(line); ok {
@@ -89,6 +89,10 @@ func amendStatus(text, guest []byte, extra, code uint64) []byte {
 	}
 	var out []byte
 	for line := range strings.Lines(string(text)) {
+		if key, _, _ := strings.Cut(line, ":"); key == "SigQ" {
+			out = append(out, queued(line, masks[key])...)
+			continue
+		}
 		if key, _, _ := strings.Cut(line, ":"); signalLine(key) && masks[key] != "" {
 			out = append(out, masks[key]...)
 			continue
@@ -118,14 +122,26 @@ func amendStatus(text, guest []byte, extra, code uint64) []byte {
 	return out
 }
 
-// signalLine reports whether a line of /proc/PID/status says what the process does with signals: that is its guest's business. SigQ
-// counts those of its user.
+// signalLine reports whether a line of /proc/PID/status says what the process does with signals: that is its guest's business.
 func signalLine(key string) bool {
 	switch key {
 	case "SigPnd", "ShdPnd", "SigBlk", "SigIgn", "SigCgt":
 		return true
 	}
 	return false
+}
+
+// queued puts into the line SigQ, which counts what waits for the user's processes, what waits away.
+func queued(line, away string) string {
+	number := func(line string) (int, string) {
+		_, rest, _ := strings.Cut(line, ":\t")
+		n, limit, _ := strings.Cut(rest, "/")
+		x, _ := strconv.Atoi(n)
+		return x, limit
+	}
+	n, limit := number(line)
+	more, _ := number(away)
+	return "SigQ:\t" + strconv.Itoa(n+more) + "/" + limit
 }
 
 // amount reads a line of /proc/PID/status that says how much memory there is of something.

@@ -42,7 +42,7 @@ func TestAmend(t *testing.T) {
 	}
 	const signals = "Name:\tcat\nPid:\t78\nVmSize:\t     500 kB\nSigQ:\t1/5\nSigPnd:\t01\nShdPnd:\t02\nSigBlk:\t03\nSigIgn:\t04\nSigCgt:\tff\n"
 	const theirs = "Name:\tcat\nPid:\t9\nVmSize:\t     500 kB\nSigQ:\t7/9\nSigPnd:\t11\nShdPnd:\t12\nSigBlk:\t13\nSigIgn:\t14\nSigCgt:\t15\n"
-	if got, want := string(ViewStatus.Amend([]byte(signals), []byte(theirs), 0, 0)), strings.Replace(strings.Replace(theirs, "Pid:\t9", "Pid:\t78", 1), "7/9", "1/5", 1); got != want {
+	if got, want := string(ViewStatus.Amend([]byte(signals), []byte(theirs), 0, 0)), strings.Replace(strings.Replace(theirs, "Pid:\t9", "Pid:\t78", 1), "7/9", "8/5", 1); got != want {
 		t.Errorf("signals in status: %q, want %q", got, want)
 	}
 	if got := ViewStatus.Thread([]byte(signals)); got != 78 {

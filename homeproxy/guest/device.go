@@ -16,16 +16,20 @@ func (g *Guest) device(c *call, args [6]uint64) bool {
 	if is == homeproxy.NoDevice {
 		return false
 	}
-	if fill > 0 {
-		b := make([]byte, fill)
+	b := make([]byte, min(fill, homeproxy.MaxData))
+	for ret = ret - int64(fill); fill > 0; {
+		b = b[:min(fill, len(b))]
 		if is == homeproxy.RandomDevice {
 			_, _ = rand.Read(b) // never fails
 		}
-		n, err := g.WriteMemory(mem.Addr(args[1]), b)
-		if err != nil || n == 0 {
+		n, err := g.WriteMemory(mem.Addr(args[1])+mem.Addr(ret), b)
+		if n == 0 && ret == 0 && err != nil {
 			return false // home says how that ends
 		}
-		ret = int64(n)
+		ret += int64(n)
+		if fill -= n; n < len(b) {
+			break
+		}
 	}
 	g.reply(c, ret)
 	return true

@@ -70,6 +70,7 @@ type Guest struct {
 	cloning  map[int][5]uint64       // the arguments of the one clone that this agent makes through a host thread
 	inject   map[int]bool            // host threads that execute a call of ours
 	cut      map[int]begun           // by host thread: the call in which it waits, although it is to make it again
+	retired  *uint64                 // the status with which the leading thread has ended, while others go on
 	partial  map[id.HomePID]partial  // transfers that a thread makes again of which a part is done
 	stopping map[int]bool            // host threads that were interrupted: an answer given now comes with the stop
 	bearing  map[id.HomePID]*bearing // by the thread that made the call
@@ -125,6 +126,7 @@ type call struct {
 	sent    uint64    // signals that other threads have sent to this one, for which it is looked at
 	sentAt  time.Time // … the latest
 	wish    *homeproxy.Clone
+	retired bool // it is the end of the leading thread, and never ends
 	waiting bool // for a child that uses the caller's memory
 	exec    bool
 	age     uint64 // of what is known of devices, when home was asked
@@ -342,7 +344,7 @@ func (g *Guest) decide(n kern.Notif) {
 		g.proceed(n.ID)
 		return
 	}
-	if g.inject[int(n.PID)] && injected(n.Nr) { // a call that this agent makes through the guest
+	if g.inject[int(n.PID)] && (injected(n.Nr) || asksOwnAddress(&n)) { // a call that this agent makes through the guest
 		g.proceed(n.ID)
 		return
 	}

@@ -11,12 +11,20 @@ import (
 
 // ReadMemory and WriteMemory are the guest's memory, by its own rights: what it could not read or write itself fails.
 func (g *Guest) ReadMemory(a mem.Addr, b []byte) (int, error) {
-	return kern.ReadVM(g.PID, b, mem.Range{Start: a, End: a + mem.Addr(len(b))})
+	return some(kern.ReadVM(g.PID, b, mem.Range{Start: a, End: a + mem.Addr(len(b))}))
 }
 
 // WriteMemory copies b into the guest.
 func (g *Guest) WriteMemory(a mem.Addr, b []byte) (int, error) {
-	return kern.WriteVM(g.PID, b, mem.Range{Start: a, End: a + mem.Addr(len(b))})
+	return some(kern.WriteVM(g.PID, b, mem.Range{Start: a, End: a + mem.Addr(len(b))}))
+}
+
+// some keeps the error for where nothing was copied.
+func some(n int, err error) (int, error) {
+	if n > 0 {
+		return n, nil
+	}
+	return n, err
 }
 
 // Writable implements homeproxy.Prober. Where this kernel cannot tell, all may be written: then the answer shows it.

@@ -182,7 +182,7 @@ func (g *Guest) kick(s signal, anyone bool) {
 		return
 	}
 	host := 0
-	if g.calls[s.tid] == nil {
+	if c := g.calls[s.tid]; c == nil || c.retired {
 		host = g.tids[s.tid]
 	}
 	if host == 0 && anyone {
@@ -283,7 +283,7 @@ func (g *Guest) release(c *call) {
 	case c.answer != nil:
 		g.forget(c)
 		g.reply(c, *c.answer)
-	case c.waiting:
+	case c.waiting, c.retired:
 		g.forget(c)
 		g.reply(c, -abi.ERestartNoInt)
 	case c.seq != 0:

@@ -42,7 +42,7 @@ type file struct{ major, minor, inode uint64 }
 
 func fileAt(path string) file {
 	st, err := kern.Cached(path)
-	if err != nil {
+	if path == "" || err != nil {
 		return file{}
 	}
 	return file{uint64(st.DevMajor), uint64(st.DevMinor), st.Inode}
@@ -103,6 +103,30 @@ func (s *Shadow) viewOf(row *homeproxy.Row, j *job, ret int64) homeproxy.View {
 	return homeproxy.ViewOf(link, s.PID)
 }
 
+// cutOff is the way to the file that a call is about to make shorter by its name; none for other calls.
+func (s *Shadow) cutOff(row *homeproxy.Row, req homeproxy.Request) string {
+	const truncates, here = 0x200, -100
+	at := here
+	switch {
+	case row.Name == "truncate", row.Name == "creat", row.Name == "open" && req.Args[1]&truncates != 0:
+	case row.Name == "openat" && req.Args[2]&truncates != 0:
+		at = int(int32(req.Args[0]))
+	default:
+		return ""
+	}
+	if len(req.In) == 0 || len(req.In[0].Data) < 2 {
+		return ""
+	}
+	name := string(bytes.TrimRight(req.In[0].Data, "\x00"))
+	switch {
+	case name[0] == '/':
+		return fmt.Sprintf("/proc/%d/root%s", s.PID, name)
+	case at == here:
+		return fmt.Sprintf("/proc/%d/cwd/%s", s.PID, name)
+	}
+	return fmt.Sprintf("/proc/%d/fd/%d/%s", s.PID, at, name)
+}
+
 func (s *Shadow) isView(fd int) bool {
 	path := fmt.Sprintf("/proc/%d/fd/%d", s.PID, fd)
 	link, err := os.Readlink(path)
@@ -119,6 +143,9 @@ func (s *Shadow) viewsMemory(req homeproxy.Request) bool {
 				return true
 			}
 		}
+	}
+	if len(s.mapped) > 0 && s.mapped[fileAt(s.cutOff(row, req))] {
+		return true
 	}
 	if s.plain.Load() || !row.MovesData() && !row.Reshapes() {
 		return false

@@ -255,6 +255,7 @@ func (p *Process) Replant(t *Thread, old *region.Region) error {
 }
 
 func (p *Process) plant(t *Thread, base mem.Addr, slots int, fixed uint64) error {
+	defer p.Roomy()()
 	var fd uint64
 	err := t.withBytes(append([]byte(stub.Name), 0), func(name mem.Addr) error {
 		const cloexecSealing = 1 | 2
@@ -455,8 +456,14 @@ func (t *Thread) Release() error {
 	if errors.Is(err, ErrGone) {
 		return err
 	}
+	return errors.Join(err, t.detach())
+}
+
+// detach lets the thread go, which was put back.
+func (t *Thread) detach() error {
 	last := 0
-	if err == nil && t.enters() {
+	var err error
+	if t.enters() {
 		if err = t.enter(); errors.Is(err, ErrGone) {
 			return err
 		}
@@ -477,6 +484,12 @@ func (t *Thread) Abandon() error {
 		}
 	}
 	return gone(kern.Detach(t.TID, 0))
+}
+
+// Go lets the thread go, which was put back, as Release does.
+func (t *Thread) Go() error {
+	delete(t.Proc.threads, t.TID)
+	return t.detach()
 }
 
 // ReleaseAll releases every held thread.

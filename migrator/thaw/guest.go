@@ -591,7 +591,7 @@ func (n *Nest) Run() error {
 		return err
 	}
 	for _, t := range all {
-		if err := t.Abandon(); err != nil {
+		if err := t.Go(); err != nil {
 			return err
 		}
 	}

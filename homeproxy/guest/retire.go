@@ -1,0 +1,67 @@
+package guest
+
+import (
+	"encoding/binary"
+
+	"mosix/internal/abi"
+	"mosix/internal/kern"
+	"mosix/internal/mem"
+	"mosix/internal/stub"
+	"mosix/internal/tracer"
+)
+
+// The first thread of a process may end while others go on. The kernel keeps it as a zombie, with the process's number and without its
+// memory, which nobody reaches by that number any more, on either side. So away it only retires: its end is seen by who waits for
+// it, it blocks all signals, and its call does not return. At home again it makes the call anew.
+
+// retire ends the leading thread as far as others see it. The caller holds mu.
+func (g *Guest) retire(c *call, status uint64) {
+	g.calls[c.tid] = c
+	if g.retired != nil {
+		c.retired = true
+		return
+	}
+	g.retired = &status
+	ret := int64(-abi.ERestartNoInt)
+	c.answer = &ret
+	go func() {
+		g.hands.Lock()
+		defer g.hands.Unlock()
+		g.mu.Lock()
+		stale := g.calls[c.tid] != c || g.leaving
+		g.mu.Unlock()
+		if !stale {
+			g.atStop(c, ret, g.tellOfEnd)
+		}
+	}()
+}
+
+// tellOfEnd does what the kernel does at the end of the held thread t: a zero where it was asked for, for those who wait there.
+func (g *Guest) tellOfEnd(t *tracer.Thread) error {
+	g.mu.Lock()
+	g.inject[t.TID] = true
+	g.mu.Unlock()
+	defer func() {
+		g.mu.Lock()
+		delete(g.inject, t.TID)
+		g.mu.Unlock()
+	}()
+	const wake, everybody = 1, 1<<31 - 1
+	out := g.Region.Addr(stub.ScratchOff + 64)
+	if _, err := t.MustCall("prctl", abi.SysPrctl, abi.PrGetTidAddress, uint64(out)); err != nil {
+		return err
+	}
+	at := binary.LittleEndian.Uint64(g.Region.Scratch()[64:])
+	if _, err := g.WriteMemory(mem.Addr(at), make([]byte, 4)); at != 0 && err == nil {
+		if _, err := t.Call(abi.SysFutex, at, wake, everybody); err != nil {
+			return err
+		}
+	}
+	t.Mask = ^uint64(0)
+	return nil
+}
+
+// asksOwnAddress is the call that tellOfEnd makes through a guest and that is no call of the guest's own.
+func asksOwnAddress(n *kern.Notif) bool {
+	return n.Nr == abi.SysPrctl && n.Args[0] == abi.PrGetTidAddress
+}
