@@ -22,13 +22,14 @@ type Call struct {
 	// PID of the process, so that a path in /proc that names it is known to show its memory. With 0 every PID is taken for it.
 	PID int
 
-	done  int64
-	more  bool // the piece under way was cut, more is to come
-	piece int64
-	outs  []Out // what the piece under way may write; Off has no meaning here
-	lost  bool  // the program's buffer ended early
-	any   bool  // the outputs are not known: a restarted call whose beginning this host has not seen
-	once  map[mem.Addr][]byte
+	done   int64
+	more   bool // the piece under way was cut, more is to come
+	piece  int64
+	outs   []Out // what the piece under way may write; Off has no meaning here
+	device Device
+	lost   bool // the program's buffer ended early
+	any    bool // the outputs are not known: a restarted call whose beginning this host has not seen
+	once   map[mem.Addr][]byte
 }
 
 // NewCall begins a call with the registers of the guest.
@@ -169,6 +170,9 @@ func (c *Call) Scatter(res Result, m Memory) (ret int64, again bool) {
 		}
 	}
 	c.lost = cut || failed
+	if res.Device != NoDevice { // home is asked for the first piece only
+		c.device = res.Device
+	}
 	switch ret = res.Ret; {
 	case ret < 0 && c.done > 0:
 		return c.done, false
@@ -182,7 +186,7 @@ func (c *Call) Scatter(res Result, m Memory) (ret int64, again bool) {
 	if c.Row.Transfer == NoTransfer || c.piece == 0 {
 		return ret, false
 	}
-	if c.goesOn(ret, res.Regular || res.Device == ZeroDevice || res.Device == RandomDevice) {
+	if c.goesOn(ret, res.Regular || c.device == ZeroDevice || c.device == RandomDevice) {
 		c.done += ret
 		return c.done, true
 	}

@@ -21,6 +21,10 @@ func (b *builder) room(align int) int { return b.limit - (b.off+align-1)&^(align
 // data places the buffer of a transfer.
 func (b *builder) data(as *[6]Arg, i int, a Arg, at mem.Addr) bool {
 	n := b.number(as, a.Len)
+	if n >= 1<<63 && b.cut { // no buffer is so long, and that is looked at first
+		b.args[i], b.argOff[i] = nowhere, ownArg
+		return true
+	}
 	if n >= 1<<63 {
 		return b.fail(einval)
 	}

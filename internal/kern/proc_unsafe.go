@@ -212,23 +212,6 @@ func SetLimit(pid, what int, soft, hard uint64) error {
 	return nil
 }
 
-// Limit is a resource limit of another process.
-func Limit(pid, what int) (soft, hard uint64, err error) {
-	var l unix.Rlimit
-	if err := unix.Prlimit(pid, what, nil, &l); err != nil {
-		return 0, 0, fmt.Errorf("read limit %d of process %d: %w", what, pid, err)
-	}
-	return l.Cur, l.Max, nil
-}
-
-// SetLimitOf gives another process a limit, whatever its hard one allows: that takes the right to raise limits.
-func SetLimitOf(pid, what int, soft, hard uint64) error {
-	if err := unix.Prlimit(pid, what, &unix.Rlimit{Cur: soft, Max: hard}, nil); err != nil {
-		return fmt.Errorf("set limit %d of process %d: %w", what, pid, err)
-	}
-	return nil
-}
-
 // CPUClock is the clock that counts the CPU time of process pid.
 func CPUClock(pid int) int { return ^pid<<3 | 2 }
 

@@ -255,7 +255,7 @@ func (p *Process) Replant(t *Thread, old *region.Region) error {
 }
 
 func (p *Process) plant(t *Thread, base mem.Addr, slots int, fixed uint64) error {
-	defer p.Roomy()()
+	defer t.Roomy()()
 	var fd uint64
 	err := t.withBytes(append([]byte(stub.Name), 0), func(name mem.Addr) error {
 		const cloexecSealing = 1 | 2

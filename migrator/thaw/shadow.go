@@ -93,7 +93,7 @@ func Fill(p *tracer.Process, m *image.Process, shelf *pages.Shelf, known []image
 		return fmt.Errorf("%w (%v)", tracer.ErrGone, err)
 	}
 	defer pm.Close()
-	defer p.Roomy()()
+	defer l.Roomy()()
 	if err := unguard(pm, p, l); err != nil {
 		return err
 	}
