@@ -87,14 +87,11 @@ func (g *Guest) homeFirst(c *call, args [6]uint64) {
 // exitThread ends one thread on both sides; the last one ends the process.
 func (g *Guest) exitThread(c *call, args [6]uint64) {
 	switch {
-	case len(g.tids) == 2 && g.retired != nil && c.tid != g.Process.PID: // the status is that of the first thread
-		args = [6]uint64{*g.retired}
-		fallthrough
-	case len(g.tids) == 1:
+	case len(g.tids) == 1, len(g.tids) == 2 && g.retired && c.tid != g.Process.PID: // the status is that of the last thread
 		g.dispatch(c, homeproxy.Request{Nr: abi.SysExitGroup, Args: args, In: g.lastUsage()})
 		return
 	case c.tid == g.Process.PID:
-		g.retire(c, args[0])
+		g.retire(c)
 		return
 	}
 	g.seqs[c.tid]++

@@ -70,7 +70,7 @@ type Guest struct {
 	cloning  map[int][5]uint64       // the arguments of the one clone that this agent makes through a host thread
 	inject   map[int]bool            // host threads that execute a call of ours
 	cut      map[int]begun           // by host thread: the call in which it waits, although it is to make it again
-	retired  *uint64                 // the status with which the leading thread has ended, while others go on
+	retired  bool                    // the leading thread has ended, while others go on
 	partial  map[id.HomePID]partial  // transfers that a thread makes again of which a part is done
 	stopping map[int]bool            // host threads that were interrupted: an answer given now comes with the stop
 	bearing  map[id.HomePID]*bearing // by the thread that made the call

@@ -15,13 +15,13 @@ import (
 // it, it blocks all signals, and its call does not return. At home again it makes the call anew.
 
 // retire ends the leading thread as far as others see it. The caller holds mu.
-func (g *Guest) retire(c *call, status uint64) {
+func (g *Guest) retire(c *call) {
 	g.calls[c.tid] = c
-	if g.retired != nil {
+	if g.retired {
 		c.retired = true
 		return
 	}
-	g.retired = &status
+	g.retired = true
 	ret := int64(-abi.ERestartNoInt)
 	c.answer = &ret
 	go func() {

@@ -14,6 +14,7 @@ var (
 )
 
 const (
+	whyShort   = "a transfer that is cut by the way home ends with what is done"
 	whyAgain   = "a wait that a move cuts short begins anew, with all of its time"
 	whySignals = "a signal that arrives in the middle of a move is late or lost"
 )
@@ -32,7 +33,6 @@ var known = map[string]fault{
 	"identity/posix_timer_counts_overruns":  {modes: away, why: "overruns of a timer are not carried", sometimes: true},
 	"self/maps_shows_nothing_foreign":       {modes: moved, why: "at home again the maps show for a while what held the process", sometimes: true},
 	"signals/fault_of_a_breakpoint":         {modes: moved, why: "a breakpoint of the program's own is taken for the one that ends an injected call", sometimes: true},
-	"self/status_shows_signals":             {modes: away, why: "what pends with the guest does not show in /proc at home", sometimes: true},
 	"self/arguments_that_are_written_show":  {modes: away, why: "memory of the arguments that is written away does not show in /proc at home", sometimes: true},
 }
 

@@ -71,6 +71,57 @@ CASE(write_to_a_full_pipe)
 	end_pipe();
 }
 
+static void *polls_there(void *fd)
+{
+	struct pollfd p[3] = {{.fd = (int)(intptr_t)fd, .events = POLLIN}, {.fd = -1}, {.fd = -1}};
+	struct timespec left = {0, 0}, some = in_ms(1);
+	EQ(poll(p, 3, 5000), 1);
+	EQ(p[0].revents, POLLIN);
+	OK(nanosleep(&some, &left));
+	return NULL;
+}
+
+/* The kernel keeps the address of what such a call has to write: memory that the process has had since a moment ago. */
+CASE(waits_with_memory_that_is_new)
+{
+	pthread_t t;
+	make_pipe();
+	ask_friend(WISH_WRITE, 20, 1, 'n', piped[1]);
+	EQ(pthread_create(&t, NULL, polls_there, (void *)(intptr_t)piped[0]), 0);
+	EQ(pthread_join(t, NULL), 0);
+	size_t n = 3000;
+	struct pollfd *p = MAPPED(mmap(NULL, n * sizeof *p, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+	for (size_t i = 0; i < n; i++)
+		p[i] = (struct pollfd){.fd = -1};
+	p[n - 1] = (struct pollfd){.fd = piped[0], .events = POLLIN};
+	EQ(poll(p, n, 1000), 1);
+	EQ(p[n - 1].revents, POLLIN);
+	OK(munmap(p, n * sizeof *p));
+	end_pipe();
+}
+
+/* What waits for room, or for all of what was asked, comes whole. */
+CASE(transfers_come_whole)
+{
+	static char b[300000];
+	int s[2];
+	OK(socketpair(AF_UNIX, SOCK_STREAM, 0, s));
+	memset(b, 't', sizeof b);
+	ask_friend(WISH_READ, wait_ms(), sizeof b, 0, s[0]);
+	EQ(send(s[1], b, sizeof b, MSG_NOSIGNAL), sizeof b);
+	OK(write(s[0], "half", 4));
+	ask_friend(WISH_WRITE, wait_ms(), 4, 'h', s[0]);
+	EQ(recv(s[1], b, 8, MSG_WAITALL), 8);
+	EQ(memcmp(b, "halfhhhh", 8), 0);
+	make_pipe();
+	struct iovec v[3] = {{b, 100000}, {b + 100000, 1}, {b + 100001, 150000}};
+	ask_friend(WISH_READ, wait_ms(), 250001, 0, piped[0]);
+	EQ(writev(piped[1], v, 3), 250001);
+	end_pipe();
+	close(s[0]);
+	close(s[1]);
+}
+
 CASE(open_of_a_fifo)
 {
 	OK(mkfifo(scratch, 0600));

@@ -3,6 +3,7 @@
 #include <linux/futex.h>
 #include <setjmp.h>
 #include <sys/ipc.h>
+#include <sys/resource.h>
 #include <sys/shm.h>
 #include <sys/uio.h>
 
@@ -710,4 +711,67 @@ CASE(protection_keys)
 	EQ(faults(p, 1), 0);
 	OK(munmap(p, PAGE));
 	OK(pkey_free(k));
+}
+
+CASE(guard_pages_fault)
+{
+	enum { INSTALL = 102, REMOVE = 103 };
+	char *p = anonymous(16 * PAGE, PROT_READ | PROT_WRITE);
+	memset(p, 'g', 16 * PAGE);
+	if (madvise(p + 4 * PAGE, 2 * PAGE, INSTALL) != 0) {
+		EQ(errno, EINVAL); /* a kernel before 6.13 */
+		OK(munmap(p, 16 * PAGE));
+		return;
+	}
+	for (int i = 0; i < 3; i++) {
+		EQ(faults(p + 4 * PAGE, 1), SIGSEGV);
+		EQ(faults(p + 6 * PAGE - 1, 0), SIGSEGV);
+		EQ(faults(p + 6 * PAGE, 1), 0);
+		if (moving)
+			nap(100);
+	}
+	IN_CHILD { EQ(faults(p + 5 * PAGE, 0), SIGSEGV); }
+	MAPPED(mmap(p + 4 * PAGE, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0));
+	EQ(faults(p + 4 * PAGE, 1), 0);
+	EQ(faults(p + 5 * PAGE, 1), SIGSEGV);
+	OK(madvise(p + 5 * PAGE, PAGE, REMOVE));
+	EQ(p[5 * PAGE], 0);
+	OK(munmap(p, 16 * PAGE));
+}
+
+CASE(file_that_is_cut_off_by_its_name)
+{
+	int fd = (int)OK(open(scratch, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+	char page[4096];
+	memset(page, 'c', sizeof page);
+	for (int i = 0; i < 4; i++)
+		EQ(write(fd, page, sizeof page), sizeof page);
+	OK(close(fd));
+	fd = (int)OK(open(scratch, O_RDONLY | O_CLOEXEC));
+	char *p = MAPPED(mmap(NULL, 4 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0));
+	OK(close(fd));
+	p[3 * PAGE] = 'd';
+	nap(wait_ms());
+	OK(truncate(scratch, 2 * (off_t)PAGE));
+	EQ(faults(p + PAGE, 0), 0);
+	EQ(faults(p + 2 * PAGE, 0), SIGBUS);
+	EQ(faults(p + 3 * PAGE, 0), SIGBUS); /* what the process had written goes with the file */
+	OK(munmap(p, 4 * PAGE));
+	OK(unlink(scratch));
+}
+
+CASE(limit_of_address_space_is_exact)
+{
+	struct rlimit was, l;
+	OK(getrlimit(RLIMIT_AS, &was));
+	char b[8192], *at;
+	IS(slurp("/proc/self/status", b, sizeof b) > 0 && (at = strstr(b, "\nVmSize:")) != NULL);
+	l.rlim_cur = (rlim_t)(atol(at + 8) + 65536) << 10;
+	l.rlim_max = was.rlim_max;
+	OK(setrlimit(RLIMIT_AS, &l));
+	void *p = mmap(NULL, 65536 << 10, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ERR(mmap(NULL, 65536 << 10, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED ? -1 : 0, ENOMEM);
+	OK(setrlimit(RLIMIT_AS, &was));
+	MAPPED(p);
+	OK(munmap(p, 65536 << 10));
 }

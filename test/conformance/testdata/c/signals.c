@@ -815,3 +815,76 @@ CASE(sigcont_discards_stop_signals)
 		EQ(sigismember(&s, SIGTSTP), 0);
 	}
 }
+
+/* While sigsuspend waits its own mask counts, whatever comes meanwhile. */
+CASE(sigsuspend_waits_with_its_mask)
+{
+	sigset_t m = set_of(SIGUSR2, 0);
+	block(SIGUSR1, 0);
+	caught(SIGUSR2, 0);
+	caught(SIGUSR1, 0);
+	pid_t k = forked();
+	if (k == 0) {
+		nap(wait_ms() / 2);
+		kill(me, SIGUSR2);
+		nap(wait_ms() / 2);
+		kill(me, SIGURG); /* ignored */
+		nap(20);
+		kill(me, SIGUSR1);
+		_exit(0);
+	}
+	ERR(sigsuspend(&m), EINTR);
+	EQ(seen, SIGUSR1 * 100 + SIGUSR2); /* one under the mask of the call, then the other */
+	EXITS(k, 0);
+	unblock(SIGUSR1, 0);
+	EQ(seen, SIGUSR1 * 100 + SIGUSR2);
+	signal(SIGUSR1, SIG_DFL), signal(SIGUSR2, SIG_DFL);
+}
+
+static volatile pid_t ready_tid, handled_by;
+static volatile int over_now;
+
+static void note_thread(MAYBE int sig, siginfo_t *si, MAYBE void *uc)
+{
+	seen_info = *si;
+	handled_by = gettid_();
+}
+
+static void *idles(MAYBE void *none)
+{
+	ready_tid = gettid_();
+	while (!over_now)
+		nap(1);
+	return NULL;
+}
+
+CASE(a_descriptor_signals_one_thread)
+{
+	pthread_t t;
+	int s[2], sig = SIGRTMIN + 5;
+	struct sigaction a = {.sa_sigaction = note_thread, .sa_flags = SA_SIGINFO | SA_RESTART};
+	OK(sigaction(sig, &a, NULL));
+	ready_tid = 0, over_now = 0;
+	EQ(pthread_create(&t, NULL, idles, NULL), 0);
+	while (ready_tid == 0)
+		nap(1);
+	OK(socketpair(AF_UNIX, SOCK_STREAM, 0, s));
+	struct f_owner_ex owner = {F_OWNER_TID, ready_tid};
+	OK(fcntl(s[0], F_SETOWN_EX, &owner));
+	OK(fcntl(s[0], F_SETSIG, sig));
+	OK(fcntl(s[0], F_SETFL, O_ASYNC | O_RDWR));
+	for (int i = 0; i < 3; i++) {
+		handled_by = 0;
+		OK(write(s[1], "x", 1));
+		for (int64_t until = MONO + 5000; handled_by == 0 && MONO < until;)
+			nap(1);
+		EQ(handled_by, ready_tid);
+		EQ(seen_info.si_fd, s[0]);
+		EQ(seen_info.si_code, POLL_IN);
+	}
+	over_now = 1;
+	EQ(pthread_join(t, NULL), 0);
+	close(s[0]);
+	close(s[1]);
+	signal(sig, SIG_DFL);
+}

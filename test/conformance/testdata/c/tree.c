@@ -667,3 +667,48 @@ CASE(pidfd_of_self_and_child)
 	OK(syscall(SYS_pidfd_send_signal, fd, 0, NULL, 0));
 	close(fd);
 }
+
+static int last_pipe[2];
+
+static void *goes_on_alone(void *of)
+{
+	char b[8] = "";
+	EQ(pthread_join(*(pthread_t *)of, NULL), 0);
+	nap(10);
+	EQ(read(last_pipe[0], b, 5), 5);
+	EQ(memcmp(b, "hello", 5), 0);
+	caught(SIGUSR1, 0);
+	OK(kill(getpid(), SIGUSR1));
+	EQ(seen, SIGUSR1);
+	IN_CHILD { IS(getppid() != 1); }
+	EQ(write(last_pipe[1], "alone", 5), 5);
+	syscall(SYS_exit, 3);
+	return NULL;
+}
+
+/* The first thread of a process ends, and another one goes on: with its memory, its number, its children, its signals. */
+CASE(first_thread_ends)
+{
+	char b[8] = "";
+	int there[2], back[2];
+	OK(pipe(there));
+	OK(pipe(back));
+	pid_t k = forked();
+	if (k == 0) {
+		static pthread_t self;
+		pthread_t t;
+		last_pipe[0] = there[0], last_pipe[1] = back[1];
+		self = pthread_self();
+		if (pthread_create(&t, NULL, goes_on_alone, &self) != 0)
+			_exit(9);
+		nap(20);
+		pthread_exit(NULL);
+	}
+	nap(wait_ms());
+	OK(write(there[1], "hello", 5));
+	EQ(read(back[0], b, 5), 5);
+	EQ(memcmp(b, "alone", 5), 0);
+	EXITS(k, 3); /* the status of the last one */
+	for (int i = 0; i < 2; i++)
+		close(there[i]), close(back[i]);
+}
