@@ -344,7 +344,7 @@ func jobControl(term *terminal, rows, cols int) {
 	term.write("ls -l $(tty) | cut -d' ' -f1,3\n")
 	term.expect("crw--w---- user1")
 	// Ctrl-C
-	term.write("sh -c 'echo b-$((1+1)); sleep 1000'\n")
+	term.write("sh -c 'echo b-$((1+1)); exec sleep 1000'\n")
 	term.expect("b-2")
 	term.write("\x03")
 	term.expect("ready> ")

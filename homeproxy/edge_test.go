@@ -1,0 +1,80 @@
+package homeproxy
+
+import (
+	"testing"
+
+	"mosix/internal/mem"
+)
+
+// TestWriteFromTheEdgeOfMemory writes what is accessible, as the kernel does.
+func TestWriteFromTheEdgeOfMemory(t *testing.T) {
+	s := &space{}
+	s.add(guestBase, 4096)
+	c := NewCall(1, [6]uint64{1, uint64(guestBase) + 4000, 500})
+	req, errno, _ := c.Gather(s)
+	if errno != 0 || req.Args[2] != 96 {
+		t.Fatalf("errno %d, %d bytes", errno, req.Args[2])
+	}
+	if ret, again := c.Scatter(Result{Ret: 96}, s); ret != 96 || again {
+		t.Errorf("%d, again %v", ret, again)
+	}
+	req, errno, _ = NewCall(1, [6]uint64{1, uint64(guestBase) - 1, 5}).Gather(s)
+	if plan, _ := Lay(req, slotBase, MaxData); errno != 0 || plan.Args[1] != nowhere || plan.Args[2] != 5 {
+		t.Errorf("errno %d for memory that is not there, home is asked for %#x", errno, plan.Args)
+	}
+}
+
+// TestReadBeyondTheEdge: the program's buffer ends early; what fits is the result.
+func TestReadBeyondTheEdge(t *testing.T) {
+	s := &space{}
+	s.add(guestBase, 4096)
+	c := NewCall(0, [6]uint64{0, uint64(guestBase) + 4000, 500})
+	req, _, _ := c.Gather(s)
+	res, _ := serve(t, req, MaxData, 500)
+	if ret, _ := c.Scatter(res, s); ret != 96 {
+		t.Errorf("read returns %d, want the 96 bytes that fitted", ret)
+	}
+	c = NewCall(5, [6]uint64{0, uint64(guestBase) + 4000})
+	req, _, _ = c.Gather(s)
+	res, _ = serve(t, req, MaxData, 0)
+	if ret, _ := c.Scatter(res, s); ret != -efault {
+		t.Errorf("fstat returns %d, want EFAULT", ret)
+	}
+}
+
+// probing is memory that can be asked before it is written.
+type probing struct{ *space }
+
+func (p probing) Writable(a mem.Addr, n int) int { return len(p.from(a, n, true)) }
+
+// TestWithheld: home is not told to take what the guest's memory cannot hold.
+func TestWithheld(t *testing.T) {
+	s := probing{&space{}}
+	s.add(guestBase, 4096)
+	s.add(guestBase+2*4096, 4096).ro = true
+	edge, locked := uint64(guestBase)+4000, uint64(guestBase)+2*4096
+	for _, c := range []struct {
+		name string
+		nr   uint32
+		args [6]uint64
+		want [6]uint64
+	}{
+		{"read that fits", 0, [6]uint64{0, edge, 96}, [6]uint64{0, edge, 96}},
+		{"read over the edge", 0, [6]uint64{0, edge, 500}, [6]uint64{0, edge, 96}},
+		{"read into what may only be read", 0, [6]uint64{0, locked, 5}, [6]uint64{0, nowhere, 5}},
+		{"fstat over the edge", 5, [6]uint64{0, edge}, [6]uint64{0, nowhere}},
+		{"pipe into nothing", 22, [6]uint64{0xdead000}, [6]uint64{nowhere}},
+	} {
+		req, errno, _ := NewCall(c.nr, c.args).Gather(s)
+		if errno != 0 || req.Args != c.want {
+			t.Errorf("%s: errno %d, arguments %#x, want %#x", c.name, errno, req.Args, c.want)
+			continue
+		}
+		plan, errno := Lay(req, slotBase, MaxData)
+		for i, a := range c.want {
+			if a == nowhere && (plan.Args[i] != nowhere || len(plan.Outs) > 0) {
+				t.Errorf("%s: errno %d, home's plan has %#x and writes %v", c.name, errno, plan.Args[i], plan.Outs)
+			}
+		}
+	}
+}
