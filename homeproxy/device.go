@@ -32,7 +32,10 @@ const (
 	nrWrite      = 1
 	nrClose      = 3
 	nrDup2       = 33
+	nrSendfile   = 40
 	nrDup3       = 292
+	nrRecvmmsg   = 299
+	nrSendmmsg   = 307
 	nrCloseRange = 436
 
 	maxTransfer = 0x7ffff000 // what the kernel moves at once (MAX_RW_COUNT)

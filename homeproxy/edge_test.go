@@ -42,6 +42,44 @@ func TestReadBeyondTheEdge(t *testing.T) {
 	}
 }
 
+// TestGoOn: a call of which a part is done elsewhere goes on behind that, and ends with both.
+func TestGoOn(t *testing.T) {
+	s := &space{}
+	b := s.add(guestBase, 4096).b
+	for i := range b {
+		b[i] = byte(i)
+	}
+	g := uint64(guestBase)
+	c := NewCall(1, [6]uint64{1, g, 500})
+	c.GoOn(200)
+	req, _, _ := c.Gather(s)
+	if req.Args[1] != g+200 || req.Args[2] != 300 || len(req.In) != 1 || req.In[0].Data[0] != 200 {
+		t.Errorf("the rest of a write is %#x", req.Args)
+	}
+	if ret, again := c.Scatter(Result{Ret: 100}, s); ret != 300 || again || !c.Short(Result{Ret: 100}) {
+		t.Errorf("100 bytes more make %d, again %v", ret, again)
+	}
+	if req, _, _ = c.Gather(s); req.Args[1] != g+300 {
+		t.Errorf("the third part begins at %#x", req.Args[1])
+	}
+	if ret, _ := c.Scatter(Result{Ret: -11}, s); ret != 300 {
+		t.Errorf("where no more can be written it ends with %d", ret)
+	}
+	c = NewCall(nrSendfile, [6]uint64{1, 3, 0, 1000})
+	c.GoOn(400)
+	if req, _, _ = c.Gather(s); req.Args[3] != 600 {
+		t.Errorf("the rest of sendfile is %d", req.Args[3])
+	}
+	if ret, _ := c.Scatter(Result{Ret: 600}, s); ret != 1000 {
+		t.Errorf("all of sendfile is %d", ret)
+	}
+	c = NewCall(nrSendmmsg, [6]uint64{3, g, 6})
+	c.GoOn(2)
+	if c.Args[1] != g+2*sizeMMsghdr || c.Args[2] != 4 || c.Total() != 2 {
+		t.Errorf("the rest of sendmmsg is %#x", c.Args)
+	}
+}
+
 // probing is memory that can be asked before it is written.
 type probing struct{ *space }
 

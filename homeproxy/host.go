@@ -22,6 +22,7 @@ type Call struct {
 	// PID of the process, so that a path in /proc that names it is known to show its memory. With 0 every PID is taken for it.
 	PID int
 
+	before int64 // what was moved of it elsewhere, where it has gone on with the arguments for the rest
 	done   int64
 	more   bool // the piece under way was cut, more is to come
 	piece  int64
@@ -55,7 +56,7 @@ func (c *Call) Class() Class { return c.Row.Classify(c.Args) }
 
 // Total is how many bytes the earlier pieces of a transfer have moved. Where a later Gather fails, the call ends with Total
 // and not with the errno, as the kernel ends a transfer that fails in the middle.
-func (c *Call) Total() int64 { return c.done }
+func (c *Call) Total() int64 { return c.done + c.before }
 
 // Gather reads what the call will read from guest memory, once, and returns the request for home. errno is not 0 where the
 // kernel would refuse the call before it did anything. class is Home (or Both, for the half that home answers), or ComeHome
@@ -147,6 +148,13 @@ func (c *Call) advance(args *[6]uint64) {
 // register, and again for a transfer of which the next piece is to be gathered; ret is then what the call returns if that
 // cannot be done. A transfer that fails after its first piece ends with what was moved, as it does in the kernel.
 func (c *Call) Scatter(res Result, m Memory) (ret int64, again bool) {
+	if ret, again = c.scatter(res, m); c.before > 0 && !again {
+		ret = c.before + max(ret, 0)
+	}
+	return ret, again
+}
+
+func (c *Call) scatter(res Result, m Memory) (ret int64, again bool) {
 	moved, cut, failed := int64(0), false, false
 	at := 0
 	for _, blob := range res.Out {
@@ -227,10 +235,20 @@ func (r *Row) AsksRegular(args [6]uint64, ret int64, more bool) bool {
 	return more && ret > 0
 }
 
-// GoOn begins a transfer of which done bytes were moved before it came here.
+// GoOn begins a transfer of which done bytes, or messages, were moved before it came here.
 func (c *Call) GoOn(done int64) {
-	if c.Row.Transfer != NoTransfer {
-		c.done = done
+	switch c.Row.Nr {
+	case nrRecvmmsg, nrSendmmsg:
+		c.Args[1] += uint64(done) * sizeMMsghdr
+		c.Args[2] -= uint64(done)
+		c.before = done
+	case nrSendfile:
+		c.Args[3] -= uint64(done)
+		c.before = done
+	default:
+		if c.Row.Transfer != NoTransfer {
+			c.done = done
+		}
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"mosix/internal/mem"
 	"mosix/internal/procfs"
 	"mosix/internal/stub"
+	"mosix/migrator/thaw"
 )
 
 const (
@@ -287,7 +288,10 @@ func (g *Guest) setLimit(c *call, what uint32, at uint64) {
 			g.limitCPU(soft, hard)
 		case kern.LimitCore:
 			g.cores = soft > 0
-		case kern.LimitData, kern.LimitStack, kern.LimitMemlock, kern.LimitAS:
+		case kern.LimitData, kern.LimitStack, kern.LimitMemlock, kern.LimitAS, kern.LimitSigpending:
+			if what == kern.LimitAS {
+				soft, hard = thaw.Beside(soft, g.Region), thaw.Beside(hard, g.Region)
+			}
 			if err := kern.SetLimit(g.PID, int(what), soft, hard); err != nil && !kern.IsGone(err) {
 				g.log.Warn("a guest does not have the limit that it has set", "process", g.Process, "err", err)
 			}

@@ -56,6 +56,12 @@ func (s *Shadow) describe(tid id.HomePID, seq id.Seq, fd int, r mem.Range) {
 	res := homeproxy.Result{Ret: int64(r.Start), AtHome: err != nil}
 	if err == nil {
 		res.Out = []homeproxy.Blob{m.Blob(at)}
+		is := fileAt(fmt.Sprintf("/proc/%d/fd/%d", s.PID, fd))
+		s.mu.Lock()
+		if is != (file{}) { // it is closed by now: nobody can write to it by that descriptor
+			s.mapped[is] = true
+		}
+		s.mu.Unlock()
 	}
 	s.result(tid, seq, res)
 }

@@ -11,7 +11,7 @@ import (
 )
 
 // Partial notes which of the held threads a stop has caught in the middle of a transfer that a program may rely on to come whole: a
-// write to a pipe, a socket or a terminal, or a receive with MSG_WAITALL. The kernel ends such a call with what is done; away it
+// write to a pipe, a socket or a terminal, a receive with MSG_WAITALL or of many messages. The kernel ends such a call with what is done; away it
 // goes on behind that. Where the process stays after all it ends so, as after any stop.
 func Partial(p *tracer.Process) (some bool) {
 	for _, t := range p.Held() {
@@ -29,9 +29,16 @@ func begun(t *tracer.Thread) uint64 {
 	}
 	args := r.Args()
 	whole := args[2]
-	const sysWrite, sysWritev, sysSendto, sysRecvfrom, sysSendmsg, sysRecvmsg, waitall = 1, 20, 44, 45, 46, 47, 0x100
+	const sysWrite, sysWritev, sysSendfile, sysSendto, sysRecvfrom, sysSendmsg, sysRecvmsg, sysRecvmmsg, sysSendmmsg = 1, 20, 40, 44, 45, 46, 47, 299, 307
+	const waitall, waitForOne = 0x100, 0x10000
 	switch r.OrigRAX {
-	case sysWrite, sysSendto:
+	case sysWrite, sysSendto, sysSendmmsg:
+	case sysSendfile:
+		whole = args[3]
+	case sysRecvmmsg:
+		if args[3]&waitForOne != 0 || args[4] != 0 { // with a timeout it may have ended by itself
+			return 0
+		}
 	case sysWritev:
 		whole = iovecs(t.Proc, mem.Addr(args[1]), args[2])
 	case sysSendmsg:

@@ -274,7 +274,7 @@ func (g *Guest) limit(l *tracer.Thread) error {
 	for i, what := range []int{kern.LimitData, kern.LimitStack, kern.LimitMemlock, kern.LimitAS, kern.LimitSigpending} {
 		soft, hard := g.Plan.Limits[what][0], g.Plan.Limits[what][1]
 		if what == kern.LimitAS {
-			soft, hard = plus(soft, uint64(len(g.P.Region.B))), plus(hard, uint64(len(g.P.Region.B)))
+			soft, hard = Beside(soft, g.P.Region), Beside(hard, g.P.Region)
 		}
 		hard = min(hard, have[what].Hard)
 		putU64(b[16*i:], min(soft, hard))
@@ -285,12 +285,12 @@ func (g *Guest) limit(l *tracer.Thread) error {
 	return err
 }
 
-// plus is the limit a raised by n; none stays none.
-func plus(a, n uint64) uint64 {
-	if a+n < a {
-		return ^uint64(0)
+// Beside is a limit of address space with room for our own region on top; none stays none.
+func Beside(limit uint64, r *region.Region) uint64 {
+	if n := uint64(len(r.B)); limit+n > limit {
+		return limit + n
 	}
-	return a + n
+	return ^uint64(0)
 }
 
 func (g *Guest) addThread(tid id.HomePID) error {

@@ -21,19 +21,21 @@ const (
 
 // known lists all faults that are known, by the names of their cases. Whoever mends one strikes its line.
 var known = map[string]fault{
-	"tree/wait4_rusage_of_the_child":        {modes: moved, why: "home's kernel does not know what a child used away, when it is asked by a parent that is at home", sometimes: true},
-	"signals/sigcont_discards_stop_signals": {modes: away, why: "what pends with the guest is not discarded by a SIGCONT", sometimes: true},
-	"signals/fatal_signals_end_the_process": {modes: away, why: "on a busy machine a child that was born away and dies of a signal at once was ended with SIGKILL; the cause is not found", sometimes: true},
-	"self/stat_counts_processor_time":       {modes: moved, why: "processor time that was used away is not in /proc at home again", sometimes: true},
-	"identity/processor_time_is_counted":    {modes: moved, why: "getrusage and times of a process that is home again show home's count only (decision 0006)", sometimes: true},
-	"tree/kill_of_a_process_group":          {modes: away, why: whySignals, sometimes: true},
-	"blocked/futex_wait_its_time":           {modes: moved, why: whyAgain, sometimes: true},
-	"blocked/write_to_a_full_pipe":          {modes: moved, why: "a write that a move cuts short ends with what was written", sometimes: true},
-	"signals/sigqueue_to_a_thread":          {modes: moved, why: whySignals, sometimes: true},
-	"identity/posix_timer_counts_overruns":  {modes: away, why: "overruns of a timer are not carried", sometimes: true},
-	"self/maps_shows_nothing_foreign":       {modes: moved, why: "at home again the maps show for a while what held the process", sometimes: true},
-	"signals/fault_of_a_breakpoint":         {modes: moved, why: "a breakpoint of the program's own is taken for the one that ends an injected call", sometimes: true},
-	"self/arguments_that_are_written_show":  {modes: away, why: "memory of the arguments that is written away does not show in /proc at home", sometimes: true},
+	"tree/wait4_rusage_of_the_child":         {modes: moved, why: "home's kernel does not know what a child used away, when it is asked by a parent that is at home", sometimes: true},
+	"signals/sigcont_discards_stop_signals":  {modes: away, why: "what pends with the guest is not discarded by a SIGCONT", sometimes: true},
+	"signals/fatal_signals_end_the_process":  {modes: away, why: "on a busy machine a child that was born away and dies of a signal at once was ended with SIGKILL; the cause is not found", sometimes: true},
+	"self/stat_counts_processor_time":        {modes: moved, why: "processor time that was used away is not in /proc at home again", sometimes: true},
+	"identity/processor_time_is_counted":     {modes: moved, why: "getrusage and times of a process that is home again show home's count only (decision 0006)", sometimes: true},
+	"tree/kill_of_a_process_group":           {modes: away, why: whySignals, sometimes: true},
+	"blocked/futex_wait_its_time":            {modes: moved, why: whyAgain, sometimes: true},
+	"blocked/write_to_a_full_pipe":           {modes: moved, why: whyShort, sometimes: true},
+	"blocked/transfers_come_whole":           {modes: moved, why: whyShort, sometimes: true},
+	"signals/sigsuspend_waits_with_its_mask": {modes: moved, why: "two signals that wait for a call with a mask of its own may change their order on the way home", sometimes: true},
+	"signals/sigqueue_to_a_thread":           {modes: moved, why: whySignals, sometimes: true},
+	"identity/posix_timer_counts_overruns":   {modes: away, why: "overruns of a timer are not carried", sometimes: true},
+	"self/maps_shows_nothing_foreign":        {modes: moved, why: "at home again the maps show for a while what held the process", sometimes: true},
+	"signals/fault_of_a_breakpoint":          {modes: moved, why: "a breakpoint of the program's own is taken for the one that ends an injected call", sometimes: true},
+	"self/arguments_that_are_written_show":   {modes: away, why: "memory of the arguments that is written away does not show in /proc at home", sometimes: true},
 }
 
 // knownFault is the line of a case in a mode.
