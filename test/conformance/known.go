@@ -14,6 +14,7 @@ var (
 )
 
 const (
+	whyPage    = "at home, while it is copied and for a while after it is back, what mosix has put into a process counts as its memory"
 	whyShort   = "a transfer that is cut by the way home ends with what is done"
 	whyAgain   = "a wait that a move cuts short begins anew, with all of its time"
 	whySignals = "a signal that arrives in the middle of a move is late or lost"
@@ -33,6 +34,7 @@ var known = map[string]fault{
 	"signals/sigsuspend_waits_with_its_mask": {modes: moved, why: "two signals that wait for a call with a mask of its own may change their order on the way home", sometimes: true},
 	"signals/sigqueue_to_a_thread":           {modes: moved, why: whySignals, sometimes: true},
 	"identity/posix_timer_counts_overruns":   {modes: away, why: "overruns of a timer are not carried", sometimes: true},
+	"memory/limit_of_address_space_is_exact": {modes: moved, why: whyPage, sometimes: true},
 	"self/maps_shows_nothing_foreign":        {modes: moved, why: "at home again the maps show for a while what held the process", sometimes: true},
 	"signals/fault_of_a_breakpoint":          {modes: moved, why: "a breakpoint of the program's own is taken for the one that ends an injected call", sometimes: true},
 	"self/arguments_that_are_written_show":   {modes: away, why: "memory of the arguments that is written away does not show in /proc at home", sometimes: true},
