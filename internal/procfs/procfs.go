@@ -298,7 +298,8 @@ func (fs FS) FDInfo(pid, fd int) (FDInfo, error) {
 func (fs FS) Namespaces(pid int) (Namespaces, error) {
 	n, err := fs.namespaces(func(kind string) (string, error) { return fs.Link(pid, "ns", kind) })
 	if err == nil && n.PIDChildren == 0 { // the link is there, and leads nowhere before the first child
-		if _, err := os.Lstat(filepath.Join(fs.Root, strconv.Itoa(pid), "ns", "pid_for_children")); err == nil {
+		_, err := os.Lstat(filepath.Join(fs.Root, strconv.Itoa(pid), "ns", "pid_for_children"))
+		if _, ended := fs.Link(pid, "ns", "pid"); err == nil && ended == nil { // one that ends has no namespaces at all
 			n.PIDChildren = NoNamespace
 		}
 	}
