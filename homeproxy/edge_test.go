@@ -101,6 +101,7 @@ func TestWithheld(t *testing.T) {
 		{"read over the edge", 0, [6]uint64{0, edge, 500}, [6]uint64{0, edge, 96}},
 		{"read into what may only be read", 0, [6]uint64{0, locked, 5}, [6]uint64{0, nowhere, 5}},
 		{"fstat over the edge", 5, [6]uint64{0, edge}, [6]uint64{0, nowhere}},
+		{"getcwd over the edge", 79, [6]uint64{edge, 500}, [6]uint64{edge, 500}},
 		{"pipe into nothing", 22, [6]uint64{0xdead000}, [6]uint64{nowhere}},
 	} {
 		req, errno, _ := NewCall(c.nr, c.args).Gather(s)

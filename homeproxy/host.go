@@ -117,7 +117,7 @@ func (c *Call) withhold(m Prober, outs []Out, args *[6]uint64) (changed bool) {
 			}
 			may := m.Writable(o.Addr, o.Len)
 			switch {
-			case may >= o.Len:
+			case may >= o.Len, may > 0 && a.Kind == OutArr: // an array is seldom filled
 			case may > 0 && a.Kind == DataOut:
 				args[a.Len], changed = uint64(may), true
 			default:
