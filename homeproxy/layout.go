@@ -31,9 +31,9 @@ type source interface {
 	rewind(int)
 }
 
-// nowhere is the address that a request names for an output which the guest may not write, or data that it may not read: below the least address that an
-// ordinary program can map. Home passes it on, so that its kernel fails as it would with the program's own: a pipe is not
-// made, a connection is not accepted, nothing is read.
+// nowhere is the address that a request names for an output which the guest may not write, or data that it may not read. It lies
+// below the least address that an ordinary program can map. Home passes it on, so that its kernel fails as it would with the
+// program's own: a pipe is not made, nothing is read.
 const nowhere = mem.PageSize
 
 // What an argument is that points to nothing in the slot.

@@ -551,7 +551,7 @@ func (g *Guest) Result(tid id.HomePID, seq id.Seq, res homeproxy.Result) {
 		return
 	}
 	ret, again := c.c.Scatter(res, g)
-	if again || c.c.Short(res) && g.undisturbed(c) {
+	if again || c.cancels && g.undisturbed(c) && c.c.Short(res) { // short by itself, it is what the kernel gives
 		req, errno, class := c.c.Gather(g)
 		if errno == 0 && (class == homeproxy.Home || class == homeproxy.Both) {
 			req.Mask = c.mask

@@ -46,9 +46,10 @@ func (g *Guest) Settle(p *tracer.Process) {
 	}
 }
 
-// undisturbed reports whether a transfer of which a part is done may go on: nothing that the program sees has ended it.
+// undisturbed reports whether a transfer of which a part is done may go on: nothing that the program sees has ended it, no signal and
+// no timeout.
 func (g *Guest) undisturbed(c *call) bool {
-	if g.leaving || g.holding || g.halted || g.stopping[c.host] || g.isEnding() || len(g.signals) > 0 || g.entering != 0 {
+	if c.expired || g.leaving || g.holding || g.halted || g.stopping[c.host] || g.isEnding() || len(g.signals) > 0 || g.entering != 0 {
 		return false
 	}
 	st := g.signalState(c.host)

@@ -21,7 +21,6 @@ func (g *Guest) retire(c *call) {
 		c.retired = true
 		return
 	}
-	g.retired = true
 	ret := int64(-abi.ERestartNoInt)
 	c.answer = &ret
 	go func() {
@@ -41,9 +40,11 @@ func (g *Guest) tellOfEnd(t *tracer.Thread) error {
 	g.mu.Lock()
 	g.inject[t.TID] = true
 	g.mu.Unlock()
+	told := false
 	defer func() {
 		g.mu.Lock()
 		delete(g.inject, t.TID)
+		g.retired = told // where it is not, the thread asks again
 		g.mu.Unlock()
 	}()
 	const wake, everybody = 1, 1<<31 - 1
@@ -57,7 +58,7 @@ func (g *Guest) tellOfEnd(t *tracer.Thread) error {
 			return err
 		}
 	}
-	t.Mask = ^uint64(0)
+	t.Mask, told = ^uint64(0), true
 	return nil
 }
 

@@ -77,6 +77,11 @@ func (f *Family) check() error {
 		if err := CheckAreas(p.Areas); err != nil {
 			return err
 		}
+		for _, g := range p.Guards {
+			if a := Find(p.Areas, g.Start); a == nil || g.End <= g.Start || g.End > a.End || g.Start%mem.PageSize != 0 || g.End%mem.PageSize != 0 {
+				return fmt.Errorf("the image of %v has guard pages %v outside of its areas", f.Process, g)
+			}
+		}
 	}
 	return nil
 }

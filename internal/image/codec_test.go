@@ -79,6 +79,12 @@ func family(rng *rand.Rand) *Family {
 		at += mem.Addr(1+rng.IntN(4)) * mem.PageSize
 		p.Areas[i].End = at
 	}
+	p.Guards = nil
+	for _, a := range p.Areas {
+		if rng.IntN(2) == 0 {
+			p.Guards = append(p.Guards, mem.Range{Start: a.End - mem.PageSize, End: a.End})
+		}
+	}
 	f.Members = []Process{p}
 	return f
 }
@@ -202,7 +208,13 @@ func TestImagesThatCannotBe(t *testing.T) {
 		"areas overlap":              func(f *Family) { f.Members[0].Areas = []Area{area(0x1000, 0x3000), area(0x2000, 0x4000)} },
 		"areas descend":              func(f *Family) { f.Members[0].Areas = []Area{area(0x4000, 0x5000), area(0x1000, 0x2000)} },
 		"the kernel's half":          func(f *Family) { f.Members[0].Areas = []Area{area(0x7ffffffff000, 1<<47+0x1000)} },
-		"the end of all addresses":   func(f *Family) { f.Members[0].Areas = []Area{area(1<<64-0x1000, 0)} },
+		"guards outside of areas": func(f *Family) {
+			f.Members[0].Areas, f.Members[0].Guards = []Area{area(0x1000, 0x3000)}, []mem.Range{{Start: 0x2000, End: 0x4000}}
+		},
+		"guards of no length": func(f *Family) {
+			f.Members[0].Areas, f.Members[0].Guards = []Area{area(0x1000, 0x3000)}, []mem.Range{{Start: 0x2000, End: 0x2000}}
+		},
+		"the end of all addresses": func(f *Family) { f.Members[0].Areas = []Area{area(1<<64-0x1000, 0)} },
 	} {
 		f := family(rand.New(rand.NewPCG(5, 0)))
 		if _, err := Decode(f.Encode()); err != nil {

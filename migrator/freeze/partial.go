@@ -11,8 +11,8 @@ import (
 )
 
 // Partial notes which of the held threads a stop has caught in the middle of a transfer that a program may rely on to come whole: a
-// write to a pipe, a socket or a terminal, a receive with MSG_WAITALL or of many messages. The kernel ends such a call with what is done; away it
-// goes on behind that. Where the process stays after all it ends so, as after any stop.
+// write to a pipe, a socket or a terminal, a receive with MSG_WAITALL or of many messages. The kernel ends such a call with what is
+// done; away it goes on behind that. Where the process stays after all it ends so, as after any stop.
 func Partial(p *tracer.Process) (some bool) {
 	for _, t := range p.Held() {
 		t.Begun = begun(t)
