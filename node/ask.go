@@ -41,8 +41,12 @@ func (n *Node) onControl(c transport.Conn) {
 	if err := json.NewDecoder(io.LimitReader(c, maxRequest)).Decode(&q); err != nil {
 		return
 	}
-	if q.Op == opTarget {
+	switch q.Op {
+	case opTarget:
 		_ = json.NewEncoder(c).Encode(n.describeTarget())
+		return
+	case opHasGuest:
+		_ = json.NewEncoder(c).Encode(n.hasGuest(c.Peer(), q.Process))
 		return
 	}
 	var res api.MigrateResult

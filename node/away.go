@@ -78,6 +78,8 @@ type away struct {
 	mu   sync.Mutex
 	conn *ferry.Stream // of the service; nil: out of reach
 	seen int           // how often the guest has attached
+	// within is when the short lease of the move is over, and of the last attachment: a guest that lives still has a longer one.
+	within time.Time
 	// While the guest's last image is here and nothing is decided, homing is there; it is closed when the homecoming has ended.
 	homing  chan struct{}
 	claimed bool           // the process runs here from now on, and its guest nowhere
@@ -112,7 +114,8 @@ func (n *Node) depart(r *record, f *image.Family, g *region.Region, where id.Nod
 	sh.OnCall = n.met.Call
 	h := g.Header()
 	freeze.PutName(&h.Peer, string(where))
-	a := &away{n: n, r: r, privileged: privileged(int(f.Process.PID)), epoch: f.Epoch, where: where, family: f, region: g, sh: sh, uid: f.Members[0].UID, ended: make(chan struct{})}
+	a := &away{n: n, r: r, privileged: privileged(int(f.Process.PID)), epoch: f.Epoch, where: where, family: f, region: g, sh: sh, uid: f.Members[0].UID, ended: make(chan struct{}),
+		within: time.Now().Add(n.env.MoveLease + migrator.Margin)}
 	if h.FamilyPID != 0 {
 		a.first = id.Process{Home: n.name, PID: id.HomePID(h.FamilyPID), Start: h.FamilyStart}
 	}
@@ -130,6 +133,7 @@ func (n *Node) depart(r *record, f *image.Family, g *region.Region, where id.Nod
 func (a *away) keepLease() {
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
+	var ask inquiry
 	for {
 		select {
 		case <-a.ended:
@@ -140,6 +144,7 @@ func (a *away) keepLease() {
 		}
 		h := a.region.Header()
 		if kern.Now(kern.ClockBoottime) < int64(atomic.LoadUint64(&h.LeaseEnd)) {
+			ask.begin(a)
 			continue
 		}
 		if !a.r.trip.TryLock() {
@@ -327,23 +332,41 @@ func (n *Node) onService(c transport.Conn) {
 // serve answers one connection of the host until it ends. heard is the last signal that the guest has got.
 func (a *away) serve(s *ferry.Stream, heard uint64) {
 	done, ok := a.use()
-	if !ok || !a.attach() {
-		if ok {
-			done()
-		}
+	if !ok {
 		_ = s.Send(wire.Kill, a.epoch, nil)
 		return
 	}
 	defer done()
+	// Until the host has said that the guest has its long lease, it may end with a short one, and nothing must happen here that cannot
+	// be undone. Who grants the long one and does not hear whether it came must wait for its end: it is granted last, on a way that
+	// has answered just now.
+	short, lease := atomic.LoadUint32(&a.region.Header().State) != stub.StateAway, a.n.env.Lease
+	if short {
+		lease = a.n.env.MoveLease
+	}
+	if !a.attach(lease) {
+		_ = s.Send(wire.Kill, a.epoch, nil)
+		return
+	}
 	w := &pack.Writer{}
-	w.U64(uint64(a.n.env.Lease))
+	w.U64(uint64(lease))
 	w.U64(a.shadow().SignalFDs())
+	w.Bool(short)
 	if err := s.Send(wire.Attached, a.epoch, w.B); err != nil {
 		return
 	}
-	// With its first frame the host says that it has the lease. Until then the guest may end with the short one of its move, and
-	// nothing must happen here that cannot be undone.
 	f, err := s.Recv(serviceSilence)
+	if short && err == nil {
+		r := pack.NewReader(f.Payload)
+		at := r.U64()
+		if f.Type != wire.Lease || f.Epoch != a.epoch || r.Err() != nil || !a.attach(a.n.env.Lease) {
+			return
+		}
+		if BeforeGrant.Hit() != nil || a.grant(s, at) != nil {
+			return
+		}
+		f, err = s.Recv(serviceSilence)
+	}
 	if err != nil || !a.connect(s, heard) {
 		return
 	}
@@ -376,14 +399,16 @@ func (a *away) serve(s *ferry.Stream, heard uint64) {
 const serviceSilence = 7 * time.Second
 
 // attach extends the lease of the guest, unless it was decided that the process runs here.
-func (a *away) attach() bool {
+func (a *away) attach(lease time.Duration) bool {
 	a.mu.Lock()
 	if a.claimed {
 		a.mu.Unlock()
 		return false
 	}
 	a.seen++
-	atomic.StoreUint64(&a.region.Header().LeaseEnd, uint64(kern.Now(kern.ClockBoottime)+int64(a.n.env.Lease+migrator.Margin)))
+	a.within = time.Now().Add(a.n.env.MoveLease + migrator.Margin)
+	h := a.region.Header()
+	atomic.StoreUint64(&h.LeaseEnd, max(atomic.LoadUint64(&h.LeaseEnd), a.leaseEnd(lease)))
 	homing := a.homing
 	a.mu.Unlock()
 	if homing != nil {
@@ -396,6 +421,20 @@ func (a *away) attach() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return !a.claimed
+}
+
+// leaseEnd is when a lease that is granted now is over here.
+func (a *away) leaseEnd(lease time.Duration) uint64 {
+	return uint64(kern.Now(kern.ClockBoottime) + int64(lease+migrator.Margin))
+}
+
+// grant gives the host the lease for which it asked at the time at.
+func (a *away) grant(s *ferry.Stream, at uint64) error {
+	w := &pack.Writer{}
+	w.U64(at)
+	w.U64(uint64(a.n.env.Lease))
+	w.U64(uint64(a.n.env.Realtime()))
+	return s.Send(wire.Grant, a.epoch, w.B)
 }
 
 // connect makes s the service of the guest, which has its lease.
@@ -466,12 +505,8 @@ func (a *away) handle(s *ferry.Stream, f wire.Frame) error {
 		if until > at+uint64(a.n.env.MoveLease) {
 			a.arrived() // a grant has reached it: it does not end with the move's short lease
 		}
-		atomic.StoreUint64(&a.region.Header().LeaseEnd, uint64(kern.Now(kern.ClockBoottime)+int64(a.n.env.Lease+migrator.Margin)))
-		w := &pack.Writer{}
-		w.U64(at)
-		w.U64(uint64(a.n.env.Lease))
-		w.U64(uint64(a.n.env.Realtime()))
-		return s.Send(wire.Grant, a.epoch, w.B)
+		atomic.StoreUint64(&a.region.Header().LeaseEnd, a.leaseEnd(a.n.env.Lease))
+		return a.grant(s, at)
 	case wire.Hold:
 		a.shadow().HoldSignals(r.Bool())
 		return s.Send(wire.Held, a.epoch, nil)

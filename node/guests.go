@@ -140,6 +140,7 @@ func (t *tenant) forget() {
 		if t.n.guests[t.g.Process] == t {
 			delete(t.n.guests, t.g.Process)
 		}
+		t.n.leaving[t.g.Process]++
 		t.n.mu.Unlock()
 		t.mu.Lock()
 		if t.conn != nil {
@@ -147,12 +148,17 @@ func (t *tenant) forget() {
 		}
 		t.mu.Unlock()
 		t.g.Kill()
+		t.g.AwaitEnd(time.Second)
 		if t.parent != nil {
-			t.g.AwaitEnd(time.Second)
 			t.parent.g.Parted(t.g.Process.PID)
 		}
 		t.g.Stop()
 		t.g.Close()
+		t.n.mu.Lock()
+		if t.n.leaving[t.g.Process]--; t.n.leaving[t.g.Process] == 0 {
+			delete(t.n.leaving, t.g.Process)
+		}
+		t.n.mu.Unlock()
 	})
 }
 
@@ -215,18 +221,22 @@ func (t *tenant) attach() error {
 		return fmt.Errorf("home answered with a frame of type %d", f.Type)
 	}
 	r := pack.NewReader(f.Payload)
-	lease, fds := r.U64(), r.U64()
+	lease, fds, short := r.U64(), r.U64(), r.Bool()
 	if r.Err() != nil {
 		return r.Err()
 	}
 	t.g.SetSignalFDs(fds)
-	t.mu.Lock()
-	if t.doomed || t.paused || t.g.Expires() < lastMoment/4 {
-		t.mu.Unlock()
-		return errors.New("the guest has set out for home meanwhile, or its lease is over")
+	if short {
+		if at, lease, err = t.firstLease(s, at+lease); err != nil {
+			return err
+		}
 	}
-	t.g.SetDeadline(at + lease)
-	err = t.askLease(s) // the first frame: home knows that the guest has its lease, before the first call comes
+	t.mu.Lock()
+	if err = t.extend(at + lease); err != nil {
+		t.mu.Unlock()
+		return err
+	}
+	err = t.askLease(s) // so home knows that the guest has its lease, before the first call comes
 	t.conn = s
 	t.mu.Unlock()
 	defer func() {
@@ -254,6 +264,36 @@ func (t *tenant) attach() error {
 			}
 		}
 	}
+}
+
+// firstLease has the short lease until end and asks for the long one. It returns from when that counts, and how long it is in ns.
+func (t *tenant) firstLease(s *ferry.Stream, end uint64) (at, lease uint64, err error) {
+	t.mu.Lock()
+	err = t.extend(max(end, t.g.Deadline()))
+	t.mu.Unlock()
+	if err != nil {
+		return 0, 0, err
+	}
+	if err := t.askLease(s); err != nil {
+		return 0, 0, err
+	}
+	f, err := s.Expect(wire.Grant, serviceSilence)
+	if err != nil {
+		return 0, 0, err
+	}
+	r := pack.NewReader(f.Payload)
+	at, lease = r.U64(), r.U64()
+	t.follow(at, r)
+	return at, lease, r.Err()
+}
+
+// extend gives the guest until end, unless it goes home or is about to end. t.mu is held.
+func (t *tenant) extend(end uint64) error {
+	if t.doomed || t.paused || t.g.Expires() < lastMoment/4 {
+		return errors.New("the guest has set out for home meanwhile, or its lease is over")
+	}
+	t.g.SetDeadline(end)
+	return nil
 }
 
 // mayAttach reports whether the guest still, or again, belongs here.

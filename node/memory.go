@@ -6,10 +6,8 @@ import (
 	"time"
 
 	"mosix/homeproxy/shadow"
-	"mosix/internal/kern"
 	"mosix/internal/mem"
 	"mosix/internal/stub"
-	"mosix/migrator"
 	"mosix/migrator/thaw"
 )
 
@@ -22,7 +20,7 @@ func (a *away) arrived() {
 	if atomic.LoadUint32(&h.State) == stub.StateAway {
 		return
 	}
-	atomic.StoreUint64(&h.LeaseEnd, uint64(kern.Now(kern.ClockBoottime)+int64(a.n.env.Lease+migrator.Margin)))
+	atomic.StoreUint64(&h.LeaseEnd, a.leaseEnd(a.n.env.Lease))
 	atomic.StoreUint32(&h.State, stub.StateAway)
 	if a.family.Members[0].Stopped {
 		a.memory.CompareAndSwap(memoryHeld, memoryLater)
@@ -76,7 +74,7 @@ func (a *away) clear() []mem.Range {
 		return nil
 	}
 	h := a.region.Header()
-	atomic.StoreUint64(&h.LeaseEnd, uint64(kern.Now(kern.ClockBoottime)+int64(a.n.env.Lease+migrator.Margin)))
+	atomic.StoreUint64(&h.LeaseEnd, a.leaseEnd(a.n.env.Lease))
 	atomic.StoreUint32(&h.State, stub.StateAway)
 	var out []mem.Range
 	for _, x := range a.family.Members[0].Areas {

@@ -45,6 +45,7 @@ type Node struct {
 	mu      sync.Mutex
 	records map[id.Process]*record // of processes whose home this is and that have moved, or are moving
 	guests  map[id.Process]*tenant
+	leaving map[id.Process]int // guests that are ended just now, by how many have that name
 	history []control.Move
 	closing bool
 
@@ -56,7 +57,7 @@ type Node struct {
 
 // Run is the agent's life: it returns when ctx ends and everything was brought to where it belongs.
 func Run(ctx context.Context, conf config.Config, log *slog.Logger) error {
-	n := &Node{conf: conf, log: log, code: stub.Load(), records: map[id.Process]*record{}, guests: map[id.Process]*tenant{}, adopted: make(chan struct{})}
+	n := &Node{conf: conf, log: log, code: stub.Load(), records: map[id.Process]*record{}, guests: map[id.Process]*tenant{}, leaving: map[id.Process]int{}, adopted: make(chan struct{})}
 	life, end := context.WithCancel(context.Background())
 	defer end()
 	n.ctx = life

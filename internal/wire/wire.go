@@ -20,9 +20,10 @@ import (
 //	2  2026-11  Masks, Pends; Attached has the signals of signalfds at its end, Signal whether it is for one thread
 //	3  2026-11  File; areas say of which object they are parts; Grant has home's realtime, Usage and Died what was used away, at their ends
 //	4  2026-11  Member; Offer has the others of a family at its end
+//	5  2026-11  Attached says at its end that its lease is short: the host asks for the long one, and says that it has it, before anything else
 const (
-	MinVersion = 4
-	MaxVersion = 4
+	MinVersion = 5
+	MaxVersion = 5
 )
 
 // MaxFrame is the largest payload, in bytes.

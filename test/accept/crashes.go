@@ -12,6 +12,7 @@ import (
 	"mosix/internal/id"
 	"mosix/internal/lab"
 	_ "mosix/migrator/ferry" // brings the points of a move
+	"mosix/node"
 	"mosix/node/api"
 	"mosix/test/cluster"
 	"mosix/test/workloads"
@@ -182,6 +183,15 @@ func crashes(b *bench) (figures string, err error) {
 			b.progress("%s: %d agents died, every call was made once", adoption, 2*deaths)
 		}
 	}
+	if lost := "the first long lease is lost"; b.match == nil || b.match.MatchString(lost) {
+		if gap, err := lostGrant(c); err != nil {
+			failed = append(failed, fmt.Errorf("%s: %w", lost, err))
+			b.progress("FAIL %s: %v", lost, err)
+		} else {
+			passed++
+			b.progress("%s: runs at home %.2f s after the link was there again", lost, gap.Seconds())
+		}
+	}
 	figures = fmt.Sprintf("%d crashes and cuts, each left one copy; longest standstill %.2f s; %d points not on the way", passed, worst.Seconds(), unreached)
 	if passed == 0 {
 		failed = append(failed, errors.New("no point was reached"))
@@ -300,6 +310,56 @@ func crash(b *bench, c *cluster.Cluster, s scenario, number int) (gap time.Durat
 	}
 	_, err = onlyOne(page)
 	return gap, where, err
+}
+
+// lostGrant cuts the link while the first long lease is on its way to the host: the guest ends with its short one, and home, which
+// cannot know, waits until the host can be asked.
+func lostGrant(c *cluster.Cluster) (gap time.Duration, err error) {
+	page, err := workloads.StartPage(workloads.Node{Cluster: c, Name: "n1"}, fmt.Sprintf("page-%d-lost", os.Getpid()), 0)
+	if err != nil {
+		return 0, err
+	}
+	ended := make(chan int, 1)
+	go func() {
+		status, _ := page.Wait()
+		ended <- status
+	}()
+	defer page.Stop()
+	defer func() { err = errors.Join(err, mend(c), finish(page, ended)) }()
+	point := node.BeforeGrant.Name()
+	if err := c.Arm("n1", point+" block"); err != nil {
+		return 0, err
+	}
+	if r, err := c.Migrate("n1", cluster.User1, page.PID(), "n2"); err != nil || r.Result != api.ResultMoved {
+		return 0, fmt.Errorf("the move: %v %s %v", err, r.Error, r.Refusals)
+	}
+	if _, ok := cluster.Until(5*time.Second, func() bool { return c.Hit("n1", point) }); !ok {
+		return 0, errors.New("home grants no long lease")
+	}
+	if err := errors.Join(c.Link("n1", "n2", true), c.Disarm("n1")); err != nil {
+		return 0, err
+	}
+	if where, err := onlyOne(page); err != nil || where == "home" {
+		return 0, fmt.Errorf("while the short lease lasts: it runs at %q, %v", where, err)
+	}
+	time.Sleep(undecided)
+	since := time.Now().Add(20 * time.Millisecond)
+	time.Sleep(time.Second)
+	if n := page.All[0].Running(since); len(n) != 0 {
+		return 0, fmt.Errorf("it runs at %v, and home cannot know that its guest has ended", n)
+	}
+	if err := c.Link("n1", "n2", false); err != nil {
+		return 0, err
+	}
+	since = time.Now()
+	gap, ok := cluster.Until(10*time.Second, func() bool { return page.RunsSince(since) })
+	if !ok {
+		return gap, errors.New("the link is there again, and it runs nowhere 10 s later")
+	}
+	if where, err := onlyOne(page); err != nil || where != "home" {
+		return gap, fmt.Errorf("when the link is there again it runs at %q, %v", where, err)
+	}
+	return gap, nil
 }
 
 // onlyOne watches for a second and wants one copy of each process to have run, all in one place, and copies not to have taken turns.
