@@ -96,6 +96,7 @@ type Guest struct {
 	used    account // of processors
 	devices homeproxy.Devices
 
+	writes sync.RWMutex // see Writers
 	mapsMu sync.Mutex
 	maps   *os.File // to be asked what of its memory may be written
 

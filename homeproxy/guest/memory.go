@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 
 	"mosix/internal/kern"
 	"mosix/internal/mem"
@@ -16,8 +17,14 @@ func (g *Guest) ReadMemory(a mem.Addr, b []byte) (int, error) {
 
 // WriteMemory copies b into the guest.
 func (g *Guest) WriteMemory(a mem.Addr, b []byte) (int, error) {
+	g.writes.RLock()
+	defer g.writes.RUnlock()
 	return some(kern.WriteVM(g.PID, b, mem.Range{Start: a, End: a + mem.Addr(len(b))}))
 }
+
+// Writers keeps others from writing into the guest by WriteMemory while it is locked. It is held for a moment only: see
+// pages.Source.
+func (g *Guest) Writers() sync.Locker { return &g.writes }
 
 // some keeps the error for where nothing was copied.
 func some(n int, err error) (int, error) {

@@ -115,6 +115,7 @@ func (m *homeward) watch(t *returner) bool {
 			q.Close()
 			return err
 		}
+		t.src.Writers = t.g.Writers()
 		return t.src.Track(l)
 	})
 	if err != nil && t.src != nil {

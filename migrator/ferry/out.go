@@ -123,6 +123,7 @@ type traveller struct {
 	src      *pages.Source
 	objs     objects
 	view     adviser
+	read     uint64         // how much had been read for it from disks when its pages began to be watched
 	sleeping map[int]uint64 // the calls in which its threads sleep that are in restart_syscall
 	stopped  bool
 	record   *image.Family // of this member alone, as its shadow will have it
@@ -374,6 +375,12 @@ func (m *source) again(t *traveller) {
 // errDispatches is found out only by stopping the process: nothing in /proc tells.
 var errDispatches = errors.New("it has its system calls dispatched to itself (prctl PR_SET_SYSCALL_USER_DISPATCH), as Wine does, which cannot be kept up elsewhere: it stays where it is")
 
+// stopAndCopy copies nothing while the processes run.
+func (m *source) stopAndCopy() {
+	m.env.Rounds = 0
+	m.out.Stats.Strategy = strategy(0)
+}
+
 // plant stops one thread for a moment to share memory with the process and to begin watching its pages.
 func (m *source) plant(t *traveller) error {
 	p := t.p
@@ -398,16 +405,19 @@ func (m *source) plant(t *traveller) error {
 	if err := p.Plant(l, freeze.FreeBase(as, slots), slots); err != nil {
 		return err
 	}
+	if m.env.Rounds > 0 && freeze.ReadsDirectly(p.PID) {
+		m.env.Log.Info("a process reads past the page cache, and such writes to its memory cannot be watched; moving by stop and copy", "process", t.id)
+		m.stopAndCopy()
+	}
+	t.read = freeze.DiskReads(p.PID)
 	if m.env.Rounds > 0 {
 		if err := t.src.Track(l); err != nil {
 			m.env.Log.Info("this kernel cannot watch pages; moving by stop and copy", "process", t.id, "err", err)
-			m.env.Rounds = 0
-			m.out.Stats.Strategy = strategy(0)
+			m.stopAndCopy()
 		}
 	}
 	if freeze.Partial(p) { // released, it would return short: it stays held until it goes on away
-		m.env.Rounds = 0
-		m.out.Stats.Strategy = strategy(0)
+		m.stopAndCopy()
 		return nil
 	}
 	m.again(t)
@@ -610,6 +620,10 @@ func (m *source) hold(t *traveller) error {
 	}
 	freeze.Mend(p, waits)
 	freeze.Partial(p)
+	if t.src.Uffd != nil && (freeze.ReadsDirectly(p.PID) || freeze.DiskReads(p.PID) != t.read) { // with a file that is closed again
+		m.env.Log.Debug("read from a disk while it was copied: it is taken whole", "process", t.id)
+		t.src.Untrack()
+	}
 	if err := thaw.LeaveEntries(p); err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"sync"
 
 	"mosix/internal/abi"
 	"mosix/internal/image"
@@ -18,8 +19,11 @@ import (
 
 // Source is the memory of a process that is about to move.
 type Source struct {
-	PID     int
-	Uffd    *os.File // nil: no tracking, every Round takes everything (stop-and-copy)
+	PID  int
+	Uffd *os.File // nil: no tracking, every Round takes everything (stop-and-copy)
+	// Writers, if there is one, is held while pages are looked at and marked anew. The kernel notes a write when it looks the page up
+	// for it: who writes by way of the kernel (process_vm_writev, /proc/PID/mem) and is between that and the copying is not seen again.
+	Writers sync.Locker
 	pagemap *os.File
 	mem     *os.File
 	armed   map[mem.Range]bool // ranges whose kernel registration was made by us and seen to work
@@ -63,12 +67,18 @@ func (s *Source) Track(t *tracer.Thread) error {
 	return nil
 }
 
-// Close ends the tracking: the kernel forgets the registrations.
-func (s *Source) Close() {
+// Untrack ends the tracking: the kernel forgets the registrations, and the next Round takes everything.
+func (s *Source) Untrack() {
 	if s.Uffd != nil {
 		s.Uffd.Close()
 		s.Uffd = nil
 	}
+	clear(s.armed)
+}
+
+// Close ends it all.
+func (s *Source) Close() {
+	s.Untrack()
 	s.pagemap.Close()
 }
 
@@ -142,7 +152,7 @@ func (s *Source) tracked(a image.Area, first bool, d *Dirty) error {
 		return nil
 	}
 	s.armed[a.Range] = true
-	rs, err := kern.ScanPages(s.pagemap, a.Range, true, s.scan)
+	rs, err := s.mark(a.Range)
 	if err != nil {
 		return err
 	}
@@ -168,7 +178,26 @@ func (s *Source) written(in mem.Range) ([]kern.PageRegion, error) {
 		for near = near[1:]; len(near) > 0 && near[0].Start <= r.End+gap; near = near[1:] {
 			r.End = near[0].End
 		}
-		rs, err := kern.ScanPages(s.pagemap, r, true, s.scan)
+		rs, err := s.mark(r)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, rs...)
+	}
+	return out, nil
+}
+
+// mark finds the pages of r that were written, and watches them anew.
+func (s *Source) mark(r mem.Range) ([]kern.PageRegion, error) {
+	if s.Writers == nil {
+		return kern.ScanPages(s.pagemap, r, true, s.scan)
+	}
+	const piece = 64 << 20 // so that nobody waits long
+	var out []kern.PageRegion
+	for at := r.Start; at < r.End; at += piece {
+		s.Writers.Lock()
+		rs, err := kern.ScanPages(s.pagemap, mem.Range{Start: at, End: min(at+piece, r.End)}, true, s.scan)
+		s.Writers.Unlock()
 		if err != nil {
 			return nil, err
 		}

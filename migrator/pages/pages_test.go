@@ -10,7 +10,9 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"mosix/internal/feature"
@@ -30,6 +32,9 @@ type victim struct {
 	out *bufio.Reader
 
 	lenient bool // what it cannot do does not matter
+
+	writers sync.Locker // see Source
+	still   func()      // before it is held for good
 }
 
 func start(t testing.TB) *victim {
@@ -192,6 +197,7 @@ func move(v *victim, track, honourZap bool, between ...string) (sent []uint64, e
 			return err
 		}
 		defer s.Close()
+		s.Writers = v.writers
 		if track {
 			l, err := p.Seize(p.PID)
 			if err != nil {
@@ -228,6 +234,9 @@ func move(v *victim, track, honourZap bool, between ...string) (sent []uint64, e
 			if err := v.tell(lines); err != nil {
 				return err
 			}
+		}
+		if v.still != nil {
+			v.still()
 		}
 		if err := p.SeizeAll(); err != nil {
 			return err
@@ -362,6 +371,48 @@ func TestOnlyWhatWasWritten(t *testing.T) {
 		if i == 0 && sent[i] < want || i > 0 && (sent[i] < want || sent[i] > want+own) {
 			t.Errorf("round %d sent %d KiB, of which %d KiB were due; all: %v", i+1, sent[i]>>10, want>>10, sent)
 		}
+	}
+}
+
+// TestWritersByTheKernel: who writes into the process by the kernel's help, and lets the source look in between only, is not missed.
+func TestWritersByTheKernel(t *testing.T) {
+	t.Parallel()
+	v := start(t)
+	const at, size = 0x200000000000, 8 << 20
+	if err := v.tell(fmt.Sprintf("anon %#x %d 3\nfill %#x %d 1", at, size, at, size)); err != nil {
+		t.Fatal(err)
+	}
+	var writes sync.RWMutex
+	quit, wrote := make(chan struct{}), make(chan error, 1)
+	v.writers, v.still = &writes, func() { close(quit); wrote <- <-wrote }
+	go func() {
+		b := make([]byte, size/2)
+		for n := 0; ; n++ {
+			select {
+			case <-quit:
+				wrote <- nil
+				return
+			default:
+			}
+			for i := range b {
+				b[i] = byte(n)
+			}
+			from := mem.Addr(at + n%2*len(b))
+			writes.RLock()
+			_, err := kern.WriteVM(v.cmd.Process.Pid, b, mem.Range{Start: from, End: from + mem.Addr(len(b))})
+			writes.RUnlock()
+			if err != nil {
+				<-quit
+				wrote <- err
+				return
+			}
+		}
+	}()
+	if _, err := move(v, true, true, slices.Repeat([]string{"nothing"}, 30)...); err != nil {
+		t.Error(err)
+	}
+	if err := <-wrote; err != nil {
+		t.Errorf("the other writer: %v", err)
 	}
 }
 

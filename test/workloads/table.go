@@ -33,6 +33,7 @@ func Table() []Workload {
 		c("heap", "large heap"),
 		c("stack", "deep stack"),
 		c("reader", "file reader"),
+		c("direct", "file reader past the page cache"),
 		{
 			Name: "writer", Kind: "file writer with append", Uses: []string{"writer"}, Stops: true,
 			Line:  "work-writer SECONDS STOP ID.d",
