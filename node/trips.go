@@ -14,6 +14,7 @@ import (
 	"mosix/internal/kern"
 	"mosix/internal/procfs"
 	"mosix/internal/region"
+	"mosix/internal/tracer"
 	"mosix/internal/transport"
 	"mosix/migrator"
 	"mosix/migrator/eligible"
@@ -137,7 +138,9 @@ func (n *Node) carry(ctx context.Context, p id.Process, o order) (res api.Migrat
 		}
 		others = grown
 		out, err = n.leave(ctx, append([]*record{r}, others...), fs, since, o)
-		if out.State != migrator.Stayed || !errors.Is(err, ferry.ErrNewborn) || try == newbornTries || ctx.Err() != nil {
+		// Who belongs to the family has changed meanwhile: one was born, or one of the others has ended.
+		changed := errors.Is(err, ferry.ErrNewborn) || len(fs) > 1 && errors.Is(err, tracer.ErrGone) && isThere(p)
+		if out.State != migrator.Stayed || !changed || try == newbornTries || ctx.Err() != nil {
 			defer release()
 			break
 		}
@@ -173,6 +176,12 @@ func (n *Node) carry(ctx context.Context, p id.Process, o order) (res api.Migrat
 		n.remember(x, m)
 	}
 	return res
+}
+
+// isThere reports whether a process of this node has not ended.
+func isThere(p id.Process) bool {
+	start, err := freeze.StartTime(int(p.PID))
+	return err == nil && start == p.Start
 }
 
 // newbornTries is how often a move is begun anew for a process that makes others while it is copied.
