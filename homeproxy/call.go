@@ -51,8 +51,10 @@ type Result struct {
 	Out     []Blob
 	Regular bool // the descriptor is a regular file: a transfer cut by the slot's size goes on
 	AtHome  bool // the call was not made: the process must make it at home
-	Device  Device
-	View    View // what was read shows how much memory the process uses
+	// Homeward: the thread must learn this at home only, where files that it has mapped are as they are by now.
+	Homeward bool
+	Device   Device
+	View     View // what was read shows how much memory the process uses
 
 	Left time.Duration // of a call on a socket with a timeout that was cut: what remained of it
 }

@@ -25,14 +25,15 @@ var ErrMalformed = errors.New("homeproxy: malformed call on the wire")
 
 // Bits of the flags, of a request and of a result.
 const (
-	requestMore   = 1
-	requestHeard  = 2 // the number follows the blobs
-	requestDevice = 4
-	resultRegular = 1
-	resultLeft    = 2 // what remained of its time follows the blobs
-	resultAtHome  = 4
-	resultView    = 3 // the first bit of View, which has three
-	resultDevice  = 6 // the first bit of Device, which has two
+	requestMore    = 1
+	requestHeard   = 2 // the number follows the blobs
+	requestDevice  = 4
+	resultRegular  = 1
+	resultLeft     = 2 // what remained of its time follows the blobs
+	resultAtHome   = 4
+	resultView     = 3 // the first bit of View, which has three
+	resultDevice   = 6 // the first bit of Device, which has two
+	resultHomeward = 1 << 8
 )
 
 // AppendRequest appends r to b.
@@ -94,6 +95,9 @@ func AppendResult(b []byte, r Result) []byte {
 	if r.AtHome {
 		flags |= resultAtHome
 	}
+	if r.Homeward {
+		flags |= resultHomeward
+	}
 	if r.Left > 0 {
 		flags |= resultLeft
 	}
@@ -111,7 +115,7 @@ func ParseResult(b []byte) (Result, error) {
 	var r Result
 	r.Ret = d.varint()
 	flags := d.uvarint()
-	r.Regular, r.AtHome = flags&resultRegular != 0, flags&resultAtHome != 0
+	r.Regular, r.AtHome, r.Homeward = flags&resultRegular != 0, flags&resultAtHome != 0, flags&resultHomeward != 0
 	r.View, r.Device = View(flags>>resultView&7), Device(flags>>resultDevice&3)
 	r.Out = d.blobs()
 	if flags&resultLeft != 0 {

@@ -737,6 +737,7 @@ func (a *away) reopen(last *image.Family) {
 	a.attend(sh)
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	sh.Succeeds(a.sh)
 	a.sh = sh
 }
 

@@ -679,9 +679,6 @@ func (n *Node) admit(from id.Node) ferry.Admit {
 		case here:
 			rs = append(rs, image.Refusal{What: "still-here", Why: "An earlier copy of this process has not ended yet on " + string(n.name) + "; try again in a moment."})
 		}
-		if o.VDSO != "" && o.VDSO != n.target.VDSOBuildID {
-			rs = append(rs, image.Refusal{What: "vdso", Why: "The kernels of the two nodes have different vDSOs: programs hold addresses in it.", Evidence: o.VDSO + " against " + n.target.VDSOBuildID})
-		}
 		if highest >= n.target.PIDMax {
 			rs = append(rs, image.Refusal{What: "pid-max", Why: fmt.Sprintf("The process number is above what %s can give.", n.name), Evidence: fmt.Sprintf("kernel.pid_max = %d", n.target.PIDMax)})
 		}

@@ -36,7 +36,7 @@ func (r *record) settle(m *image.Process) {
 
 // attend makes a know what its shadow does that concerns others.
 func (a *away) attend(sh *shadow.Shadow) {
-	sh.OnBorn, sh.OnChange = a.bear, a.look
+	sh.OnBorn, sh.OnChange, sh.OnWritten = a.bear, a.look, a.outdated
 	sh.OnExit = func(u image.Usage) { a.n.kin.note(a.r.id, u) }
 	sh.Amend = func(nr uint32, args [6]uint64, ret int64, out []homeproxy.Blob) {
 		a.n.kin.amend(a.r.id, nr, args, ret, out)
@@ -82,6 +82,13 @@ func (a *away) lookAgain() {
 			return
 		}
 	}
+}
+
+// outdated calls the process home since somebody has written a file of which it has parts.
+func (a *away) outdated() {
+	a.n.goes(func() {
+		a.notHere(image.Refusal{What: "file-written", Evidence: "a file that it has mapped"})
+	})
 }
 
 func (a *away) standing() (image.Refusals, error) {

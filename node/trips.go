@@ -138,8 +138,8 @@ func (n *Node) carry(ctx context.Context, p id.Process, o order) (res api.Migrat
 		}
 		others = grown
 		out, err = n.leave(ctx, append([]*record{r}, others...), fs, since, o)
-		// Who belongs to the family has changed meanwhile: one was born, or one of the others has ended.
-		changed := errors.Is(err, ferry.ErrNewborn) || len(fs) > 1 && errors.Is(err, tracer.ErrGone) && isThere(p)
+		// What was judged, or copied, has changed meanwhile: one of the family was born, or one of the others has ended.
+		changed := errors.Is(err, ferry.ErrNewborn) || errors.Is(err, ferry.ErrWritten) || len(fs) > 1 && errors.Is(err, tracer.ErrGone) && isThere(p)
 		if out.State != migrator.Stayed || !changed || try == newbornTries || ctx.Err() != nil {
 			defer release()
 			break

@@ -105,34 +105,35 @@ type Guest struct {
 }
 
 type call struct {
-	tid     id.HomePID
-	host    int
-	id      uint64 // of the notification
-	nr      uint32
-	seq     id.Seq
-	c       *homeproxy.Call
-	req     homeproxy.Request
-	restart bool
-	until   int64 // when it ends, by home's CLOCK_MONOTONIC; 0: no time is set, or home's kernel counts
-	expired bool  // it was ended because its time is over
-	mask    uint64
-	masked  bool
-	started time.Time
-	args    [6]uint64 // of mmap
-	filling *filling
-	answer  *int64 // held back: the thread is about to be stopped
-	own     uint64 // the mask that the call brings
-	hasOwn  bool
-	awaits  uint64    // the signals for which rt_sigtimedwait waits
-	sent    uint64    // signals that other threads have sent to this one, for which it is looked at
-	sentAt  time.Time // … the latest
-	wish    *homeproxy.Clone
-	retired bool // it is the end of the leading thread, and never ends
-	waiting bool // for a child that uses the caller's memory
-	exec    bool
-	age     uint64 // of what is known of devices, when home was asked
-	cancels bool   // it is to end, whatever has become of it at home
-	begun   int64  // how the kernel would end it for a signal, where the thread had begun to wait in it before; 0: it had not
+	tid      id.HomePID
+	host     int
+	id       uint64 // of the notification
+	nr       uint32
+	seq      id.Seq
+	c        *homeproxy.Call
+	req      homeproxy.Request
+	restart  bool
+	until    int64 // when it ends, by home's CLOCK_MONOTONIC; 0: no time is set, or home's kernel counts
+	expired  bool  // it was ended because its time is over
+	mask     uint64
+	masked   bool
+	started  time.Time
+	args     [6]uint64 // of mmap
+	filling  *filling
+	answer   *int64 // held back: the thread is about to be stopped
+	own      uint64 // the mask that the call brings
+	hasOwn   bool
+	awaits   uint64    // the signals for which rt_sigtimedwait waits
+	sent     uint64    // signals that other threads have sent to this one, for which it is looked at
+	sentAt   time.Time // … the latest
+	wish     *homeproxy.Clone
+	homeward bool // its thread goes home before it learns the result
+	retired  bool // it is the end of the leading thread, and never ends
+	waiting  bool // for a child that uses the caller's memory
+	exec     bool
+	age      uint64 // of what is known of devices, when home was asked
+	cancels  bool   // it is to end, whatever has become of it at home
+	begun    int64  // how the kernel would end it for a signal, where the thread had begun to wait in it before; 0: it had not
 }
 
 // begun is a call in which a thread has begun to wait, and which it makes again because of us: a signal that comes before it is
@@ -516,6 +517,7 @@ func (g *Guest) Result(tid id.HomePID, seq id.Seq, res homeproxy.Result) {
 		g.mapped(c, res)
 		return
 	}
+	c.homeward = c.homeward || res.Homeward
 	if c.c == nil { // both sides take part: home is done, now the guest's kernel
 		if abi.IsRestart(res.Ret) { // home has not begun
 			g.finish(c, res.Ret)
@@ -578,8 +580,11 @@ func (g *Guest) finish(c *call, ret int64) {
 		g.restarts[c.tid] = c.nr
 		g.noteBlock(c.tid, c.nr)
 	}
-	if g.holding || g.isEnding() && !g.leaving && !g.stopping[c.host] { // the freezer answers, when it has asked the thread to stop
+	if g.holding || (g.isEnding() || c.homeward) && !g.leaving && !g.stopping[c.host] { // the freezer answers, when it has asked the thread to stop
 		c.answer = &ret
+		if c.homeward {
+			g.goHome("what it has mapped was written")
+		}
 		return
 	}
 	if g.leaving || g.stopping[c.host] {

@@ -55,6 +55,7 @@ func (s *Shadow) describe(tid id.HomePID, seq id.Seq, fd int, r mem.Range) {
 	}
 	res := homeproxy.Result{Ret: int64(r.Start), AtHome: err != nil}
 	if err == nil {
+		s.watchFile(fmt.Sprintf("/proc/%d/fd/%d", s.PID, fd)) // before any of it is read
 		res.Out = []homeproxy.Blob{m.Blob(at)}
 		is := fileAt(fmt.Sprintf("/proc/%d/fd/%d", s.PID, fd))
 		s.mu.Lock()

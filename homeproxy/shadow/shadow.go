@@ -67,9 +67,12 @@ type Shadow struct {
 	Amend    func(nr uint32, args [6]uint64, ret int64, out []homeproxy.Blob)
 	OnChange func() // a call has changed what decides on where the process may be; may be nil
 	OnBorn   Born
+	// OnWritten is told that somebody has written a file of which the process has parts. It must come home.
+	OnWritten func()
 
 	common map[file]bool // what the process shares, and may write
 	mapped map[file]bool // the files of which it has parts
+	writes               // to those
 	alone  int           // whether others use its table of descriptors, once that was asked
 	plain  atomic.Bool   // no descriptor shows the process's own memory
 	tells  atomic.Bool   // one may tell how much memory it uses
@@ -127,7 +130,7 @@ func Open(pid int, g *region.Region, f *image.Family, log *slog.Logger) (*Shadow
 	}
 	s := &Shadow{Process: f.Process, Epoch: f.Epoch, PID: pid, Region: g, mem: m, pidfd: pidfd, stat: st, log: log,
 		slots: map[id.HomePID]*slot{}, actions: f.Members[0].Actions, inPlace: map[mem.Addr]bool{}, done: make(chan struct{})}
-	s.common, s.mapped = mappedFiles(pid, f.Members[0].Areas, g.Range())
+	s.findFiles(f.Members[0].Areas)
 	for i := range g.Slots { // by the numbers in the slots: threads may have come and gone since the parking
 		if sl := (&slot{Slot: g.Slot(i), i: i, tid: id.HomePID(g.Slot(i).TID)}); sl.tid != 0 && exists(pid, int(sl.tid)) {
 			s.slots[sl.tid] = sl
@@ -154,6 +157,9 @@ func (s *Shadow) Connect(out Output) {
 		out.Stopped(s.stopped)
 		if s.ended {
 			out.Ended()
+		}
+		if s.written.Load() {
+			go s.tellWritten()
 		}
 	}
 	s.ring()
@@ -182,6 +188,7 @@ func (s *Shadow) Close() {
 	s.ring()
 	s.mu.Unlock()
 	s.wg.Wait()
+	s.unwatch()
 	s.mem.Close()
 }
 
@@ -429,7 +436,7 @@ func (s *Shadow) collect() {
 			ready = append(ready, sl)
 		}
 	}
-	if s.out != nil && !s.hold { // with nobody to take them signals wait in the ring
+	if s.out != nil && !s.hold && !s.outdated() { // with nobody to take them signals wait in the ring
 		for _, sig := range s.Region.TakeSignals() {
 			s.out.Signal(id.HomePID(sig.TID), sig.Info)
 		}
@@ -503,7 +510,7 @@ func (s *Shadow) finish(sl *slot, j *job) {
 	}
 	s.out.Result(sl.tid, j.seq, homeproxy.Result{
 		Ret: ret, Out: out, Left: left, View: s.viewOf(row, j, ret), Device: s.deviceOf(j, ret),
-		Regular: row.AsksRegular(j.args, ret, j.more) && s.regular(int(int32(j.args[0]))),
+		Regular: row.AsksRegular(j.args, ret, j.more) && s.regular(int(int32(j.args[0]))), Homeward: s.outdated(),
 	})
 }
 

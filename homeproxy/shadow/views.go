@@ -8,7 +8,6 @@ import (
 	"mosix/homeproxy"
 	"mosix/internal/image"
 	"mosix/internal/kern"
-	"mosix/internal/mem"
 )
 
 // A process may have /proc/self/maps open when it moves, and read on. What it would read here is the shadow's memory: it comes
@@ -48,13 +47,14 @@ func fileAt(path string) file {
 	return file{uint64(st.DevMajor), uint64(st.DevMinor), st.Inode}
 }
 
-// mappedFiles lists what the process shares and may write, which are no files with a name, for with these it does not move; and the
-// files of which it has parts, private ones or such as it only reads. as says which is which, the shadow's own areas where they are.
-func mappedFiles(pid int, as []image.Area, ours mem.Range) (common, mapped map[file]bool) {
-	common, mapped = map[file]bool{}, map[file]bool{}
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", pid))
+// findFiles lists what the process shares and may write, which are no files with a name, for with these it does not move; and the
+// files of which it has parts, private ones or such as it only reads, and watches these. as says which is which, the shadow's own areas
+// where they are.
+func (s *Shadow) findFiles(as []image.Area) {
+	s.common, s.mapped = map[file]bool{}, map[file]bool{}
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", s.PID))
 	if err != nil {
-		return common, mapped // it ends just now
+		return // it ends just now
 	}
 	shared, seen := map[image.Object]bool{}, map[image.Object]bool{}
 	for _, a := range as {
@@ -62,21 +62,22 @@ func mappedFiles(pid int, as []image.Area, ours mem.Range) (common, mapped map[f
 			shared[a.Object] = true
 		}
 	}
-	has, _ := image.ParseMaps(b, ours)
+	has, _ := image.ParseMaps(b, s.Region.Range())
 	for _, a := range has {
 		if !a.File || seen[a.Object] {
 			continue
 		}
 		seen[a.Object] = true
-		if f := fileAt(fmt.Sprintf("/proc/%d/map_files/%x-%x", pid, uint64(a.Start), uint64(a.End))); f == (file{}) {
+		path := fmt.Sprintf("/proc/%d/map_files/%x-%x", s.PID, uint64(a.Start), uint64(a.End))
+		if f := fileAt(path); f == (file{}) {
 			continue
 		} else if shared[a.Object] {
-			common[f] = true
+			s.common[f] = true
 		} else {
-			mapped[f] = true
+			s.mapped[f] = true
+			s.watchFile(path)
 		}
 	}
-	return common, mapped
 }
 
 // opens notes that the process may be about to open a file that tells how much memory it uses.

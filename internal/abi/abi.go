@@ -261,6 +261,7 @@ const (
 	SysSetTidAddress   = 218
 	SysRestartSyscall  = 219
 	SysClockGettime    = 228
+	SysClockGetres     = 229
 	SysClockNanosleep  = 230
 	SysExitGroup       = 231
 	SysSignalfd        = 282

@@ -65,7 +65,7 @@ func sayDifferences(w io.Writer, n api.Node) {
 		return strings.Join(names, ", ")
 	}
 	if n.OtherKernel {
-		fmt.Fprintf(w, "%s runs another kernel build: processes do not move between it and this node\n", n.Name)
+		fmt.Fprintf(w, "%s runs another kernel build: processes that move between it and this node take their vDSO along, and clocks cost a system call there\n", n.Name)
 	}
 	if len(n.CPULacks) > 0 {
 		fmt.Fprintf(w, "%s lacks, in its processor (%s): %s; processes of this node do not move there\n", n.Name, printable(n.CPUModel), printable(some(n.CPULacks)))

@@ -37,7 +37,7 @@ func ParseMaps(b []byte, exclude mem.Range) (as []Area, vvar mem.Addr) {
 		if i := strings.IndexAny(rest[4:], "/["); i >= 0 {
 			name = rest[4+i:]
 		}
-		if inode == "0" && strings.HasPrefix(name, "[v") { // a device may be called [vfio-device]
+		if inode == "0" && strings.HasPrefix(name, "[v") || name == VDSOName { // a device may be called [vfio-device]
 			if vvar == 0 && name != "[vsyscall]" {
 				vvar = mem.Addr(start)
 			}
@@ -139,3 +139,10 @@ func StandsFor(name string) (o Object, ok bool) {
 	o.Inode, err2 = strconv.ParseUint(inode, 10, 64)
 	return o, ok && err1 == nil && err2 == nil && o != Object{}
 }
+
+// VDSOFile is the name of the memfd with a copy of home's vDSO, which a guest has where the kernels differ; VDSOName is how maps
+// call it. Processes with a file of that name do not move.
+const (
+	VDSOFile = "mosix-vdso"
+	VDSOName = "/memfd:" + VDSOFile + " (deleted)"
+)

@@ -356,13 +356,12 @@ func judgeTimers(r *refusals, f *Facts) {
 }
 
 func judgeTarget(r *refusals, f *Facts, t *Target) {
-	if f.HasVDSO && t.VDSOBuildID != f.VDSOBuildID {
+	if local, _ := LocalVDSO(); f.HasVDSO && f.VDSOBuildID != local {
 		own := f.VDSOBuildID
 		if own == "" {
 			own = "unknown"
 		}
-		r.add(VDSO, fmt.Sprintf("%s runs another kernel build, and the program may hold addresses within this one's vDSO; only nodes with the same kernel exchange processes.", t.name()),
-			"vDSO build id %s here, %s there", own, t.VDSOBuildID)
+		r.add(VDSO, "It has changed its vDSO, and would have the kernel's own elsewhere.", "vDSO build id %s, of this kernel's %s", own, local)
 	}
 	if m := Missing(f.CPU, t.CPU); len(m) > 0 {
 		r.add(CPUFeature, fmt.Sprintf("The processor of %s lacks features that the program may have found here and uses; choose a node that has them.", t.name()),

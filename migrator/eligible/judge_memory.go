@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"mosix/internal/image"
 	"mosix/internal/procfs"
 	"mosix/internal/stub"
 )
@@ -64,6 +65,8 @@ func judgeMemory(r *refusals, f *Facts) {
 			r.add(SecretMemory, "It has memory that not even the kernel reads (memfd_secret), so it cannot be carried anywhere.", "%s", ev())
 		case strings.HasPrefix(a.Name, "/anon_hugepage"), a.FSType == "hugetlbfs", a.Flags.Has(procfs.FlagHugetlb):
 			r.add(HugePages, hugeWhy, "%s", ev())
+		case a.Name == image.VDSOName:
+			r.add(VDSO, "It has a memory file mapped that bears the name of mosix's own; give it another.", "%s", ev())
 		case a.Name == "[uprobes]":
 			r.add(Uprobes, "A tracing tool has put probes into its code (uprobes); stop the tool first.", "%s", ev())
 		case graphics(a.Name):

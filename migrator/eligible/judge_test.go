@@ -267,7 +267,7 @@ func TestTarget(t *testing.T) {
 		said   string
 	}{
 		"same":           {func(*Target) {}, nil, ""},
-		"other kernel":   {func(t *Target) { t.VDSOBuildID = "beef" }, []string{VDSO}, "beef there"},
+		"other kernel":   {func(t *Target) { t.VDSOBuildID = "beef" }, nil, ""},
 		"small numbers":  {func(t *Target) { t.PIDMax = 4711 }, []string{PIDMax}, "pid_max is 4711"},
 		"enough numbers": {func(t *Target) { t.PIDMax = 4712 }, nil, ""},
 		"old processor": {func(t *Target) {
@@ -285,6 +285,14 @@ func TestTarget(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestOwnVDSO: a process whose vDSO is not the kernel's would not have its own elsewhere.
+func TestOwnVDSO(t *testing.T) {
+	f := recorded(t, 4711, false)
+	target := Target{Name: "n2", CPU: LocalCPU(), VDSOBuildID: f.VDSOBuildID, PIDMax: 4194304}
+	f.VDSOBuildID = "beef"
+	wantWords(t, Judge(f, OwnerOf(f), &target), VDSO)
 }
 
 func TestMissing(t *testing.T) {

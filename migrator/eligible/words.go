@@ -40,7 +40,7 @@ const (
 	TimeNamespace = "time-namespace" //
 	PIDNamespace  = "pid-namespace"  // in which it, or its children, have other numbers
 	UserNamespace = "user-namespace" // its ids have no number outside
-	VDSO          = "vdso"           // the target's kernel has another
+	VDSO          = "vdso"           // it has changed its own
 	CPUFeature    = "cpu"            // the target's processor lacks features
 	PIDMax        = "pid-max"        // the target cannot give that number
 )

@@ -100,7 +100,9 @@ func (t *target) build() error {
 			err = t.s.pong(f.Epoch)
 		case wire.Prepare:
 			if err = t.prepare(f.Payload); err == nil {
-				err = t.s.Send(wire.Prepared, f.Epoch, nil)
+				w := &pack.Writer{}
+				w.Bool(t.nest.Guests[t.member].Foreign())
+				err = t.s.Send(wire.Prepared, f.Epoch, w.B)
 			}
 			err = errors.Join(err, AtBuild.Hit())
 		case wire.Member:

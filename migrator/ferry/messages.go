@@ -1,6 +1,8 @@
 package ferry
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"math"
 
@@ -106,7 +108,7 @@ func encodePlan(p thaw.Plan) []byte {
 	for _, t := range p.TIDs {
 		w.U32(uint32(t))
 	}
-	w.U64(uint64(p.VDSO))
+	w.U64(uint64(p.VDSO.Data))
 	w.U64(uint64(p.Base))
 	w.U64(uint64(p.Clocks.Mono))
 	w.U64(uint64(p.Clocks.Boot))
@@ -115,6 +117,8 @@ func encodePlan(p thaw.Plan) []byte {
 		w.U64(l[0])
 		w.U64(l[1])
 	}
+	w.U64(uint64(p.VDSO.At))
+	w.Bytes(p.VDSO.Code)
 	return w.B
 }
 
@@ -124,12 +128,14 @@ func decodePlan(b []byte, p *thaw.Plan) error {
 	for range n {
 		p.TIDs = append(p.TIDs, id.HomePID(r.U32()))
 	}
-	p.VDSO, p.Base = mem.Addr(r.U64()), mem.Addr(r.U64())
+	p.VDSO.Data, p.Base = mem.Addr(r.U64()), mem.Addr(r.U64())
 	p.Clocks = thaw.Clocks{Mono: int64(r.U64()), Boot: int64(r.U64()), Real: int64(r.U64())}
 	for i := range p.Limits {
 		p.Limits[i] = [2]uint64{r.U64(), r.U64()}
 	}
-	return r.Err()
+	p.VDSO.At = mem.Addr(r.U64())
+	p.VDSO.Code = bytes.Clone(r.Bytes())
+	return errors.Join(r.Err(), p.VDSO.Check())
 }
 
 func encodeLayout(as []image.Area, zap []mem.Range) []byte {

@@ -83,6 +83,23 @@ func (o *objects) refresh(s *Stream, e id.Epoch, as []image.Area) error {
 	return nil
 }
 
+// ErrWritten says that somebody has written a file of which the process has parts, while it was about to leave.
+var ErrWritten = errors.New("a file that it has mapped was written just now: try again")
+
+// touched reports whether a file of which something was sent has changed since it was looked at last: by then its home hears
+// of what is written later.
+func (s sights) touched() bool {
+	for _, x := range s {
+		if x.f == nil || len(x.sent) == 0 {
+			continue
+		}
+		if now := stampOf(x.f); x.stamp.size != now.size || x.stamp.mtime != now.mtime || x.stamp.ctime != now.ctime {
+			return true
+		}
+	}
+	return false
+}
+
 // Frames of an object: of its content as much as fits, zeros left out.
 const (
 	objectFrame = 1 << 20

@@ -124,6 +124,7 @@ type traveller struct {
 	objs     objects
 	view     adviser
 	read     uint64         // how much had been read for it from disks when its pages began to be watched
+	foreign  bool           // the target's kernel has another vDSO
 	sleeping map[int]uint64 // the calls in which its threads sleep that are in restart_syscall
 	stopped  bool
 	record   *image.Family // of this member alone, as its shadow will have it
@@ -365,65 +366,6 @@ func (m *source) release(t *traveller) error {
 	return err
 }
 
-// again lets the waits that our stops have ended go on, for the time that remains to them.
-func (m *source) again(t *traveller) {
-	if err := freeze.Again(t.p); err != nil && !errors.Is(err, tracer.ErrGone) {
-		m.env.Log.Info("a thread waits for its whole time anew", "process", t.id, "err", err)
-	}
-}
-
-// errDispatches is found out only by stopping the process: nothing in /proc tells.
-var errDispatches = errors.New("it has its system calls dispatched to itself (prctl PR_SET_SYSCALL_USER_DISPATCH), as Wine does, which cannot be kept up elsewhere: it stays where it is")
-
-// stopAndCopy copies nothing while the processes run.
-func (m *source) stopAndCopy() {
-	m.env.Rounds = 0
-	m.out.Stats.Strategy = strategy(0)
-}
-
-// plant stops one thread for a moment to share memory with the process and to begin watching its pages.
-func (m *source) plant(t *traveller) error {
-	p := t.p
-	waits := freeze.Waiting(p, []int{p.PID})
-	l, err := p.Seize(p.PID)
-	if err != nil {
-		return err
-	}
-	if kern.Dispatches(l.TID) {
-		return errors.Join(errDispatches, l.Release())
-	}
-	as, _, err := freeze.Areas(p)
-	if err != nil {
-		return err
-	}
-	tids, err := p.TIDs()
-	if err != nil {
-		return err
-	}
-	freeze.Mend(p, waits)
-	slots := len(tids) + 64 // for the threads that it makes while it is away
-	if err := p.Plant(l, freeze.FreeBase(as, slots), slots); err != nil {
-		return err
-	}
-	if m.env.Rounds > 0 && freeze.ReadsDirectly(p.PID) {
-		m.env.Log.Info("a process reads past the page cache, and such writes to its memory cannot be watched; moving by stop and copy", "process", t.id)
-		m.stopAndCopy()
-	}
-	t.read = freeze.DiskReads(p.PID)
-	if m.env.Rounds > 0 {
-		if err := t.src.Track(l); err != nil {
-			m.env.Log.Info("this kernel cannot watch pages; moving by stop and copy", "process", t.id, "err", err)
-			m.stopAndCopy()
-		}
-	}
-	if freeze.Partial(p) { // released, it would return short: it stays held until it goes on away
-		m.stopAndCopy()
-		return nil
-	}
-	m.again(t)
-	return l.Release()
-}
-
 // prepare lets the target make the empty processes.
 func (m *source) prepare() error {
 	for _, t := range m.all {
@@ -437,9 +379,11 @@ func (m *source) prepare() error {
 		if err := m.s.Send(wire.Prepare, m.offer.Epoch, encodePlan(plan)); err != nil {
 			return err
 		}
-		if _, err := m.s.Expect(wire.Prepared, stepTime); err != nil {
+		f, err := m.s.Expect(wire.Prepared, stepTime)
+		if err != nil {
 			return err
 		}
+		t.foreign = pack.NewReader(f.Payload).Bool()
 	}
 	_, err := m.on(migrator.Prepared)
 	return err
@@ -454,7 +398,10 @@ func (m *source) plan(p *tracer.Process) (plan thaw.Plan, err error) {
 	if err != nil {
 		return plan, err
 	}
-	plan = thaw.Plan{VDSO: vvar, Base: p.Region.Base, Clocks: m.clk}
+	plan = thaw.Plan{Base: p.Region.Base, Clocks: m.clk}
+	if plan.VDSO, err = thaw.VDSOOf(p.PID, vvar); err != nil {
+		return plan, err
+	}
 	set := map[id.HomePID]int{}
 	for _, t := range tids {
 		set[id.HomePID(t)] = t
@@ -600,37 +547,6 @@ func (m *source) finish() error {
 	return AtReady.Hit()
 }
 
-// hold stops every thread of a process.
-func (m *source) hold(t *traveller) error {
-	p := t.p
-	tids, err := p.TIDs()
-	if err != nil {
-		return err
-	}
-	waits := freeze.Waiting(p, tids)
-	t.sleeping = freeze.Sleeping(p.PID, tids)
-	m.env.Log.Debug("in restart_syscall", "process", t.id, "threads", t.sleeping)
-	st, err := procfs.Default.Stat(p.PID)
-	if err != nil {
-		return fmt.Errorf("%w (%v)", tracer.ErrGone, err)
-	}
-	t.stopped = st.State == 'T'
-	if err := p.SeizeAll(); err != nil {
-		return err
-	}
-	freeze.Mend(p, waits)
-	freeze.Partial(p)
-	if t.src.Uffd != nil && (freeze.ReadsDirectly(p.PID) || freeze.DiskReads(p.PID) != t.read) { // with a file that is closed again
-		m.env.Log.Debug("read from a disk while it was copied: it is taken whole", "process", t.id)
-		t.src.Untrack()
-	}
-	if err := thaw.LeaveEntries(p); err != nil {
-		return err
-	}
-	thaw.RewindCPUClock(p)
-	return nil
-}
-
 // complete makes sure that no member of the family has made another one while it was copied. All of them are held.
 func (m *source) complete() error {
 	shared := false
@@ -725,6 +641,9 @@ func (m *source) commit(f0 time.Time) error {
 	}
 	if err := m.hooks.Parked(records, regions); err != nil {
 		return m.giveUp(err)
+	}
+	if m.seen.touched() {
+		return m.giveUp(ErrWritten)
 	}
 	if err := errors.Join(AtProbe.Hit(), m.s.Err()); err != nil { // nothing is sent over a way that is known to be broken
 		return m.giveUp(err)

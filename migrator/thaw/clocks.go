@@ -6,9 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"os"
 	"strconv"
-	"strings"
 
 	"mosix/internal/abi"
 	"mosix/internal/kern"
@@ -19,56 +17,48 @@ import (
 
 // PatchClocks makes the guest's vDSO answer realtime from home's clock: the entries of clock_gettime, gettimeofday and time
 // jump to the region. offset is home's realtime minus home's monotonic clock, in nanoseconds. A guest without a vDSO makes
-// raw calls, which are answered elsewhere.
+// raw calls, which are answered elsewhere. In a copy of home's vDSO nothing may look at the kernel's pages, which are empty there.
 func PatchClocks(p *tracer.Process, vdso mem.Addr, offset int64) error {
 	h := p.Region.Header()
 	h.RealOffset, h.ClockCount, h.Clock[0] = offset, 0, stub.ClockLine{Offset: offset}
 	if vdso == 0 {
 		return nil
 	}
-	entries, err := clockEntries(p)
+	v, err := vdsoOf(p)
+	if err != nil {
+		return err
+	}
+	entries, err := clockEntries(p, v)
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
-		jump := []byte{0x48, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xe0} // movabs $entry, %rax; jmp *%rax
-		if len(jump) != jumpSize || e.size < jumpSize {
-			return fmt.Errorf("%s of this kernel's vDSO has %d bytes, too few to correct its clock", e.name, e.size)
+		if len(e.patch) > jumpSize || e.size < jumpSize {
+			return fmt.Errorf("%s of home's vDSO has %d bytes, too few to correct its clock", e.name, e.size)
 		}
-		binary.LittleEndian.PutUint64(jump[2:], uint64(e.code.Start))
-		if _, err := p.WriteMemory(e.at, jump); err != nil {
+		if _, err := p.WriteMemory(e.at, e.patch); err != nil {
 			return fmt.Errorf("correct %s: %w", e.name, err)
 		}
 	}
-	return fillHook(p)
+	return fillHook(p, v)
 }
 
 const jumpSize = 12
 
-// clockEntry is a function of the vDSO and the code of ours to which it jumps.
+// clockEntry is a function of the vDSO, what stands in its place, and the code of ours to which that jumps.
 type clockEntry struct {
-	name string
-	at   mem.Addr
-	size uint64
-	code mem.Range
+	name  string
+	at    mem.Addr
+	size  uint64
+	patch []byte
+	code  mem.Range
 }
 
-// clockEntries finds the functions that tell realtime. What they look like is read from this program's own vDSO, which is the
-// kernel's as the guest's is: a guest may write to its own, and what a guest has written is no file for us to parse.
-func clockEntries(p *tracer.Process) ([]clockEntry, error) {
-	r, err := findVDSO(p.PID)
-	if err != nil {
-		return nil, err
-	}
-	own, err := findVDSO(os.Getpid())
-	if err != nil {
-		return nil, err
-	}
-	b := make([]byte, own.Len())
-	if _, err := kern.ReadVM(os.Getpid(), b, own); err != nil {
-		return nil, fmt.Errorf("read the vDSO: %w", err)
-	}
-	f, err := elf.NewFile(bytes.NewReader(b))
+// clockEntries finds the functions that tell realtime in the vDSO at at, and in a copy also the one that tells how fine the clocks
+// are. What they look like is read from the vDSO as its kernel has made it: a guest may write to its own, and what a guest has
+// written is no file for us to parse.
+func clockEntries(p *tracer.Process, vdso found) ([]clockEntry, error) {
+	f, err := elf.NewFile(bytes.NewReader(vdso.code))
 	if err != nil {
 		return nil, fmt.Errorf("read the vDSO: %w", err)
 	}
@@ -84,15 +74,25 @@ func clockEntries(p *tracer.Process) ([]clockEntry, error) {
 	}
 	var out []clockEntry
 	for _, s := range syms {
+		e := clockEntry{name: s.Name, at: vdso.at.Start + mem.Addr(s.Value), size: s.Size}
+		if s.Value > vdso.at.Len() || s.Size > vdso.at.Len()-s.Value {
+			return nil, fmt.Errorf("%s lies outside of the vDSO", s.Name)
+		}
 		code, ok := to[s.Name]
-		if !ok {
+		switch {
+		case ok:
+			delete(to, s.Name)
+			e.code = mem.Range{Start: p.Region.At(code.Start), End: p.Region.At(code.End)}
+			e.patch = append(binary.LittleEndian.AppendUint64([]byte{0x48, 0xb8}, uint64(e.code.Start)), 0xff, 0xe0) // movabs $entry, %rax; jmp *%rax
+		case vdso.copied && s.Name == "__vdso_clock_getres":
+			e.patch = []byte{0xb8, abi.SysClockGetres & 0xff, 0, 0, 0, 0x0f, 0x05, 0xc3} // mov $nr, %eax; syscall; ret
+		default:
 			continue
 		}
-		delete(to, s.Name)
-		out = append(out, clockEntry{s.Name, r.Start + mem.Addr(s.Value), s.Size, mem.Range{Start: p.Region.At(code.Start), End: p.Region.At(code.End)}})
+		out = append(out, e)
 	}
 	for name := range to {
-		return nil, fmt.Errorf("this kernel's vDSO has no %s: a guest would see the host's clock", name)
+		return nil, fmt.Errorf("home's vDSO has no %s: a guest would see the host's clock", name)
 	}
 	return out, nil
 }
@@ -103,10 +103,14 @@ func Rewind(p *tracer.Process, vdso mem.Addr) error {
 	if vdso == 0 {
 		return nil
 	}
-	entries, err := clockEntries(p)
+	v, err := vdsoOf(p)
 	if errors.Is(err, errNoVDSO) {
 		return nil // it has unmapped what would be corrected
 	}
+	if err != nil {
+		return err
+	}
+	entries, err := clockEntries(p, v)
 	if err != nil {
 		return err
 	}
@@ -198,28 +202,6 @@ func isFrame(b []byte, i int, base uint64) bool {
 		word(b[i+flags:])&always != 0 && word(b[i+flags:]) <= most &&
 		word(b[i+segments:])&0xffff == userCode &&
 		fp > base+uint64(i) && fp < base+uint64(i)+64<<10
-}
-
-// errNoVDSO says that a process has none, or none any more.
-var errNoVDSO = errors.New("it has no vDSO")
-
-func findVDSO(pid int) (mem.Range, error) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", pid))
-	if err != nil {
-		return mem.Range{}, fmt.Errorf("%w (%v)", tracer.ErrGone, err)
-	}
-	for line := range strings.Lines(string(b)) {
-		if strings.HasSuffix(line, "[vdso]\n") {
-			lo, rest, _ := strings.Cut(line, "-")
-			hi, _, _ := strings.Cut(rest, " ")
-			s, err1 := strconv.ParseUint(lo, 16, 64)
-			e, err2 := strconv.ParseUint(hi, 16, 64)
-			if err1 == nil && err2 == nil {
-				return mem.Range{Start: mem.Addr(s), End: mem.Addr(e)}, nil
-			}
-		}
-	}
-	return mem.Range{}, fmt.Errorf("process %d: %w", pid, errNoVDSO)
 }
 
 // innermostPID reads the last number of NSpid in /proc/PID/status: how the process itself counts.

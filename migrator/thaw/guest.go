@@ -29,8 +29,8 @@ type Clocks struct{ Mono, Boot, Real int64 }
 type Plan struct {
 	Process id.Process
 	TIDs    []id.HomePID // the leader first
-	VDSO    mem.Addr     // where home has [vvar]
-	Base    mem.Addr     // where home has the region
+	VDSO    VDSO
+	Base    mem.Addr // where home has the region
 	Clocks  Clocks
 	Cgroup  []string // directories to make the guest's cgroup in
 	Limits  [16][2]uint64
@@ -62,6 +62,7 @@ type Guest struct {
 
 	shut    map[mem.Range]uint8 // read-only areas that are closed for writing already
 	patched bool                // the clocks are home's
+	foreign bool                // see Foreign
 }
 
 // Prepare makes a keeper, and in its namespaces the empty first process of a family with its threads.
@@ -239,9 +240,6 @@ func (g *Guest) empty(pid int, code *stub.Code) error {
 		tracer.NewCall(abi.SysMunmap, uint64(r.End), top-uint64(r.End)),
 		tracer.NewCall(abi.SysCloseRange, 0, uint64(^uint32(0)), 0),
 	}
-	if g.Plan.VDSO != 0 {
-		calls = append(calls, tracer.NewCall(abi.SysArchPrctl, abi.ArchMapVDSO64, uint64(g.Plan.VDSO)))
-	}
 	out, err := l.Batch(calls)
 	if err != nil {
 		return err
@@ -252,6 +250,9 @@ func (g *Guest) empty(pid int, code *stub.Code) error {
 		}
 	}
 	p.SetSyscall(0)
+	if err := g.mapVDSO(l); err != nil {
+		return err
+	}
 	for _, tid := range g.Plan.TIDs {
 		if tid != g.Plan.Process.PID {
 			if err := g.addThread(tid); err != nil {
@@ -368,7 +369,7 @@ func (g *Guest) setClocks() error {
 		return nil
 	}
 	g.patched = true
-	return PatchClocks(g.P, g.Plan.VDSO, g.Plan.Clocks.Real)
+	return PatchClocks(g.P, g.Plan.VDSO.Data, g.Plan.Clocks.Real)
 }
 
 // Pages writes a frame of memory.

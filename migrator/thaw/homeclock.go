@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"os"
 	"sync"
 
 	"mosix/internal/abi"
@@ -29,13 +28,9 @@ var askClock = []byte{0xb8, 0xe4, 0, 0, 0, 0x0f, 0x05}
 var errNoHook = errors.New("the vDSO of this kernel asks for CPU time in another way than is known, or has no room")
 
 var ownHook = sync.OnceValues(func() (h cpuHook, err error) {
-	own, err := findVDSO(os.Getpid())
+	b, err := ownVDSO()
 	if err != nil {
 		return h, err
-	}
-	b := make([]byte, own.Len())
-	if _, err := kern.ReadVM(os.Getpid(), b, own); err != nil {
-		return h, fmt.Errorf("read the vDSO: %w", err)
 	}
 	return findHook(b)
 })
@@ -162,7 +157,7 @@ func showAway(p *tracer.Process, m *image.Process) error {
 	if err != nil {
 		return err
 	}
-	r, err := findVDSO(p.PID)
+	r, _, err := findVDSO(p.PID, "[vdso]")
 	if err != nil {
 		return err
 	}
@@ -202,7 +197,7 @@ func RewindCPUClock(p *tracer.Process) {
 	if err != nil {
 		return
 	}
-	r, err := findVDSO(p.PID)
+	r, _, err := findVDSO(p.PID, "[vdso]")
 	if err != nil {
 		return
 	}
@@ -213,15 +208,11 @@ func RewindCPUClock(p *tracer.Process) {
 
 // fillHook puts the code of the hook into a guest too, with an empty table and nothing that leads to it: a handler that is active
 // may have interrupted it at home, and returns there.
-func fillHook(p *tracer.Process) error {
-	h, err := ownHook()
+func fillHook(p *tracer.Process, vdso found) error {
+	h, err := findHook(vdso.code)
 	if err != nil {
 		return nil // then no process has one
 	}
-	r, err := findVDSO(p.PID)
-	if err != nil {
-		return err
-	}
-	_, err = p.WriteMemory(r.Start+mem.Addr(h.pad), h.code(r.Start))
+	_, err = p.WriteMemory(vdso.at.Start+mem.Addr(h.pad), h.code(vdso.at.Start))
 	return err
 }

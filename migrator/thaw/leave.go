@@ -3,6 +3,7 @@ package thaw
 import (
 	"errors"
 
+	"mosix/internal/abi"
 	"mosix/internal/mem"
 	"mosix/internal/tracer"
 )
@@ -12,10 +13,14 @@ import (
 // instructions after them stay what they are. They are not stepped over: under some hypervisors a clock that is read one
 // instruction at a time changes before each of them, and is read for ever.
 func LeaveEntries(p *tracer.Process) error {
-	entries, err := clockEntries(p)
+	v, err := vdsoOf(p)
 	if errors.Is(err, errNoVDSO) {
 		return nil
 	}
+	if err != nil {
+		return err
+	}
+	entries, err := clockEntries(p, v)
 	if err != nil {
 		return err
 	}
@@ -27,4 +32,19 @@ func LeaveEntries(p *tracer.Process) error {
 		}
 	}
 	return nil
+}
+
+// InVDSO reports whether a held thread of a process at home is in the middle of the vDSO's code. In a copy on a host with another
+// kernel it would find the kernel's pages empty, and might take that for a time.
+func InVDSO(p *tracer.Process) bool {
+	v, err := vdsoOf(p)
+	if err != nil {
+		return false
+	}
+	for _, t := range p.Held() {
+		if t.Regs.OrigRAX == abi.NoCall && v.at.Contains(mem.Addr(t.Regs.RIP)) {
+			return true
+		}
+	}
+	return false
 }

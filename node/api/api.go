@@ -34,7 +34,7 @@ type Node struct {
 	CPUModel    string   `json:"cpu_model"`
 	CPULacks    []string `json:"cpu_lacks"`
 	CPUAlsoHas  []string `json:"cpu_also_has"`
-	OtherKernel bool     `json:"other_kernel"` // another build: processes hold addresses in this one's vDSO
+	OtherKernel bool     `json:"other_kernel"` // another build: processes take this one's vDSO along
 }
 
 // Processes answers GET /v1/processes[?all=1].

@@ -50,6 +50,7 @@ func Table() []Workload {
 		c("rtsignals", "real-time signals with values"),
 		c("pending", "blocked signals, read where they pend"),
 		c("timers", "timers"),
+		c("clocks", "clocks that are read all the time"),
 		c("sleep", "sleep"),
 		c("waits", "timed waits that a stop ends"),
 		c("epoll", "epoll with ignored signals arriving"),

@@ -186,17 +186,31 @@ func laidDown(pid int) bool {
 		if bytes.Contains(stat, []byte(") t ")) {
 			continue
 		}
-		b, _ := os.ReadFile(filepath.Join(dir, "task", t.Name(), "syscall"))
+		if !waitsWithin(filepath.Join(dir, "task", t.Name(), "syscall"), lo, hi) {
+			return false
+		}
+	}
+	return true
+}
+
+// waitsWithin reports whether a thread waits in code from lo to hi. One that runs just then may be making a short call of mosix's, and is
+// looked at again.
+func waitsWithin(path string, lo, hi uint64) bool {
+	for try := 0; ; try++ {
+		b, _ := os.ReadFile(path)
 		f := strings.Fields(string(b))
 		if len(f) == 0 {
 			return false
 		}
 		pc, err := strconv.ParseUint(strings.TrimPrefix(f[len(f)-1], "0x"), 16, 64)
-		if err != nil || pc < lo || pc >= hi { // "running", or in the program
+		if err == nil {
+			return pc >= lo && pc < hi
+		}
+		if try == 5 { // "running"
 			return false
 		}
+		time.Sleep(200 * time.Microsecond)
 	}
-	return true
 }
 
 // innermost is the number of process pid in its own PID namespace.

@@ -779,3 +779,63 @@ CASE(limit_of_address_space_is_exact)
 	}
 	OK(munmap(p, n));
 }
+
+/* What another process writes to a file shows where it is mapped for reading, and where it is private and not written; at the latest when
+ * one hears of it, by a pipe or a signal. */
+CASE(file_that_another_writes_shows)
+{
+	int fd = (int)OK(open(scratch, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600)), go[2], did[2];
+	char page[4096];
+	memset(page, 'o', sizeof page);
+	for (int i = 0; i < 4; i++)
+		EQ(write(fd, page, sizeof page), sizeof page);
+	OK(close(fd));
+	fd = (int)OK(open(scratch, O_RDONLY | O_CLOEXEC));
+	volatile char *s = MAPPED(mmap(NULL, 4 * PAGE, PROT_READ, MAP_SHARED, fd, 0));
+	volatile char *p = MAPPED(mmap(NULL, 4 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0));
+	OK(close(fd));
+	EQ(s[0] + s[3 * PAGE] + p[0] + p[3 * PAGE], 4 * 'o');
+	p[PAGE] = 'm';
+	OK(pipe2(go, O_CLOEXEC));
+	OK(pipe2(did, O_CLOEXEC));
+	sigset_t usr, was;
+	sigemptyset(&usr);
+	sigaddset(&usr, SIGUSR1);
+	OK(sigprocmask(SIG_BLOCK, &usr, &was));
+	pid_t parent = getpid(), c = forked();
+	if (c == 0) {
+		int w = open(scratch, O_WRONLY | O_CLOEXEC);
+		char b;
+		close(go[1]);
+		for (int i = 0; read(go[0], &b, 1) == 1; i++) {
+			for (int k = 0; k < 4; k++)
+				if (pwrite(w, &b, 1, k * PAGE) != 1)
+					_exit(errno);
+			if (i % 2 == 0 ? write(did[1], &b, 1) != 1 : kill(parent, SIGUSR1) != 0)
+				_exit(errno);
+		}
+		_exit(0);
+	}
+	OK(close(go[0]));
+	for (int i = 0; i < 4; i++) {
+		char b = (char)('a' + i);
+		siginfo_t si;
+		nap(wait_ms());
+		EQ(write(go[1], &b, 1), 1);
+		if (i % 2 == 0)
+			EQ(read(did[0], &b, 1), 1);
+		else
+			EQ(sigwaitinfo(&usr, &si), SIGUSR1);
+		EQ(s[0], b);
+		EQ(s[3 * PAGE], b);
+		EQ(p[0], b);
+		EQ(p[PAGE], 'm');
+	}
+	OK(close(go[1]));
+	EXITS(c, 0);
+	OK(sigprocmask(SIG_SETMASK, &was, NULL));
+	OK(close(did[0])), OK(close(did[1]));
+	OK(munmap((void *)s, 4 * PAGE));
+	OK(munmap((void *)p, 4 * PAGE));
+	OK(unlink(scratch));
+}

@@ -1,0 +1,120 @@
+package ferry
+
+import (
+	"errors"
+	"fmt"
+
+	"mosix/internal/kern"
+	"mosix/internal/procfs"
+	"mosix/internal/tracer"
+	"mosix/migrator/freeze"
+	"mosix/migrator/thaw"
+)
+
+// ---- stopping a process at its home
+
+// again lets the waits that our stops have ended go on, for the time that remains to them.
+func (m *source) again(t *traveller) {
+	if err := freeze.Again(t.p); err != nil && !errors.Is(err, tracer.ErrGone) {
+		m.env.Log.Info("a thread waits for its whole time anew", "process", t.id, "err", err)
+	}
+}
+
+// errDispatches is found out only by stopping the process: nothing in /proc tells.
+var errDispatches = errors.New("it has its system calls dispatched to itself (prctl PR_SET_SYSCALL_USER_DISPATCH), as Wine does, which cannot be kept up elsewhere: it stays where it is")
+
+// stopAndCopy copies nothing while the processes run.
+func (m *source) stopAndCopy() {
+	m.env.Rounds = 0
+	m.out.Stats.Strategy = strategy(0)
+}
+
+// plant stops one thread for a moment to share memory with the process and to begin watching its pages.
+func (m *source) plant(t *traveller) error {
+	p := t.p
+	waits := freeze.Waiting(p, []int{p.PID})
+	l, err := p.Seize(p.PID)
+	if err != nil {
+		return err
+	}
+	if kern.Dispatches(l.TID) {
+		return errors.Join(errDispatches, l.Release())
+	}
+	as, _, err := freeze.Areas(p)
+	if err != nil {
+		return err
+	}
+	tids, err := p.TIDs()
+	if err != nil {
+		return err
+	}
+	freeze.Mend(p, waits)
+	slots := len(tids) + 64 // for the threads that it makes while it is away
+	if err := p.Plant(l, freeze.FreeBase(as, slots), slots); err != nil {
+		return err
+	}
+	if m.env.Rounds > 0 && freeze.ReadsDirectly(p.PID) {
+		m.env.Log.Info("a process reads past the page cache, and such writes to its memory cannot be watched; moving by stop and copy", "process", t.id)
+		m.stopAndCopy()
+	}
+	t.read = freeze.DiskReads(p.PID)
+	if m.env.Rounds > 0 {
+		if err := t.src.Track(l); err != nil {
+			m.env.Log.Info("this kernel cannot watch pages; moving by stop and copy", "process", t.id, "err", err)
+			m.stopAndCopy()
+		}
+	}
+	if freeze.Partial(p) { // released, it would return short: it stays held until it goes on away
+		m.stopAndCopy()
+		return nil
+	}
+	m.again(t)
+	return l.Release()
+}
+
+// hold stops every thread of a process.
+func (m *source) hold(t *traveller) error {
+	p := t.p
+	for try := 0; ; try++ {
+		waits, err := m.stop(t)
+		if err != nil {
+			return err
+		}
+		freeze.Mend(p, waits)
+		if partial := freeze.Partial(p); !t.foreign || partial || try == 20 || !thaw.InVDSO(p) {
+			break
+		}
+		m.again(t)
+		if err := p.ReleaseAll(); err != nil {
+			return err
+		}
+	}
+	// A file that is closed again may have been read so.
+	if t.src.Uffd != nil && (freeze.ReadsDirectly(p.PID) || freeze.DiskReads(p.PID) != t.read) {
+		m.env.Log.Debug("read from a disk while it was copied: it is taken whole", "process", t.id)
+		t.src.Untrack()
+	}
+	if err := thaw.LeaveEntries(p); err != nil {
+		return err
+	}
+	thaw.RewindCPUClock(p)
+	return nil
+}
+
+// stop seizes every thread of a process. It returns in what they waited.
+func (m *source) stop(t *traveller) (waits freeze.Waits, err error) {
+	p := t.p
+	tids, err := p.TIDs()
+	if err != nil {
+		return nil, err
+	}
+	waits = freeze.Waiting(p, tids)
+	t.sleeping = freeze.Sleeping(p.PID, tids)
+	m.env.Log.Debug("in restart_syscall", "process", t.id, "threads", t.sleeping)
+	st, err := procfs.Default.Stat(p.PID)
+	if err != nil {
+		return nil, fmt.Errorf("%w (%v)", tracer.ErrGone, err)
+	}
+	t.stopped = st.State == 'T'
+	return waits, p.SeizeAll()
+}
