@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -662,15 +663,29 @@ func (t *tenant) doom() {
 	})
 }
 
+// stillHere reports whether one of ps is a guest here, and is so for a while: home, which knows best, may have heard of its return before
+// this node has.
+func (n *Node) stillHere(ps []id.Process) bool {
+	for late := time.Now().Add(2 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		n.mu.Lock()
+		here := slices.ContainsFunc(ps, func(p id.Process) bool { return n.guests[p] != nil })
+		n.mu.Unlock()
+		if !here || time.Now().After(late) {
+			return here
+		}
+	}
+}
+
 // admit decides about guests.
 func (n *Node) admit(from id.Node) ferry.Admit {
 	return func(o ferry.Offer) (image.Refusals, func(bool)) {
-		n.mu.Lock()
-		closing, here, highest := n.closing, false, 0
+		here := n.stillHere(o.Family())
+		highest := 0
 		for _, p := range o.Family() {
-			here = here || n.guests[p] != nil
 			highest = max(highest, int(p.PID))
 		}
+		n.mu.Lock()
+		closing := n.closing
 		n.mu.Unlock()
 		var rs image.Refusals
 		switch {
