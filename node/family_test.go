@@ -133,3 +133,27 @@ func TestClaimAll(t *testing.T) {
 		t.Error("guests that nobody has heard of were not claimed")
 	}
 }
+
+// TestHasGuest: a home lets its process go on when its host has no guest of it. So nobody says that who may have one.
+func TestHasGuest(t *testing.T) {
+	p := id.Process{Home: "n1", PID: 7, Start: 9}
+	for name, c := range map[string]struct {
+		n    *Node
+		home id.Node
+		want bool
+	}{
+		"none":                {&Node{}, "n1", false},
+		"here":                {&Node{guests: map[id.Process]*tenant{p: {}}}, "n1", true},
+		"ending":              {&Node{leaving: map[id.Process]int{p: 1}}, "n1", true},
+		"another home's word": {&Node{}, "n2", true},
+	} {
+		if got := c.n.hasGuest(c.home, p); got.Has != c.want || got.Op != opHasGuest {
+			t.Errorf("%s: %+v, want %v", name, got, c.want)
+		}
+	}
+	n := &Node{}
+	n.strays.Store(true)
+	if !n.hasGuest("n1", p).Has {
+		t.Error("a guest may run that this agent could not take up, and it says that there is none")
+	}
+}

@@ -95,9 +95,10 @@ func (n *Node) asksForGuest(host id.Node, p id.Process) (has bool, err error) {
 	return a.Has || a.Op != opHasGuest, err
 }
 
-// hasGuest answers a home.
+// hasGuest answers a home. Where a guest may run of which this agent knows nothing, none has ended: home lets the process go on when
+// it is told so.
 func (n *Node) hasGuest(home id.Node, p id.Process) guestAnswer {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return guestAnswer{Op: opHasGuest, Has: p.Home == home && (n.guests[p] != nil || n.leaving[p] > 0)}
+	return guestAnswer{Op: opHasGuest, Has: n.strays.Load() || p.Home != home || n.guests[p] != nil || n.leaving[p] > 0}
 }

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"mosix/gossip/peer"
@@ -46,6 +47,7 @@ type Node struct {
 	records map[id.Process]*record // of processes whose home this is and that have moved, or are moving
 	guests  map[id.Process]*tenant
 	leaving map[id.Process]int // guests that are ended just now, by how many have that name
+	strays  atomic.Bool        // guests may run here that this agent could not take up
 	history []control.Move
 	closing bool
 

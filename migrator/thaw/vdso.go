@@ -146,6 +146,9 @@ func (g *Guest) mapVDSO(l *tracer.Thread) error {
 	if v.Data == 0 {
 		return nil
 	}
+	if v.whole().Overlaps(g.P.Region.Range()) {
+		return fmt.Errorf("home's vDSO at %v overlaps the shared page at %v", v.whole(), g.P.Region.Base)
+	}
 	own, err := ownVDSO()
 	if g.foreign = err != nil || !bytes.Equal(own, v.Code) || VDSODiffers.Hit() != nil; !g.foreign {
 		_, err := l.MustCall("map the vDSO", abi.SysArchPrctl, abi.ArchMapVDSO64, uint64(v.Data))

@@ -204,15 +204,10 @@ var errUnreached = errors.New("the point was not reached")
 // crash plays s with a process of its own, and leaves the lab whole.
 func crash(b *bench, c *cluster.Cluster, s scenario, number int) (gap time.Duration, where string, err error) {
 	at, peer := s.at()
-	page, err := workloads.StartPage(workloads.Node{Cluster: c, Name: "n1"}, fmt.Sprintf("page-%d-%d", os.Getpid(), number), s.kids)
+	page, ended, err := startPage(c, fmt.Sprint(number), s.kids)
 	if err != nil {
 		return 0, "", err
 	}
-	ended := make(chan int, 1)
-	go func() {
-		status, _ := page.Wait()
-		ended <- status
-	}()
 	defer page.Stop()
 	defer func() { err = errors.Join(err, mend(c), finish(page, ended)) }()
 
@@ -312,18 +307,27 @@ func crash(b *bench, c *cluster.Cluster, s scenario, number int) (gap time.Durat
 	return gap, where, err
 }
 
-// lostGrant cuts the link while the first long lease is on its way to the host: the guest ends with its short one, and home, which
-// cannot know, waits until the host can be asked.
-func lostGrant(c *cluster.Cluster) (gap time.Duration, err error) {
-	page, err := workloads.StartPage(workloads.Node{Cluster: c, Name: "n1"}, fmt.Sprintf("page-%d-lost", os.Getpid()), 0)
+// startPage starts a process on n1 that can be watched. Its status comes when it has ended.
+func startPage(c *cluster.Cluster, name string, kids int) (*workloads.Page, <-chan int, error) {
+	page, err := workloads.StartPage(workloads.Node{Cluster: c, Name: "n1"}, fmt.Sprintf("page-%d-%s", os.Getpid(), name), kids)
 	if err != nil {
-		return 0, err
+		return nil, nil, err
 	}
 	ended := make(chan int, 1)
 	go func() {
 		status, _ := page.Wait()
 		ended <- status
 	}()
+	return page, ended, nil
+}
+
+// lostGrant cuts the link while the first long lease is on its way to the host: the guest ends with its short one, and home, which
+// cannot know, waits until the host can be asked.
+func lostGrant(c *cluster.Cluster) (gap time.Duration, err error) {
+	page, ended, err := startPage(c, "lost", 0)
+	if err != nil {
+		return 0, err
+	}
 	defer page.Stop()
 	defer func() { err = errors.Join(err, mend(c), finish(page, ended)) }()
 	point := node.BeforeGrant.Name()
