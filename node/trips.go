@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os/user"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -14,7 +15,6 @@ import (
 	"mosix/internal/kern"
 	"mosix/internal/procfs"
 	"mosix/internal/region"
-	"mosix/internal/tracer"
 	"mosix/internal/transport"
 	"mosix/migrator"
 	"mosix/migrator/eligible"
@@ -139,7 +139,8 @@ func (n *Node) carry(ctx context.Context, p id.Process, o order) (res api.Migrat
 		others = grown
 		out, err = n.leave(ctx, append([]*record{r}, others...), fs, since, o)
 		// What was judged, or copied, has changed meanwhile: one of the family was born, or one of the others has ended.
-		changed := errors.Is(err, ferry.ErrNewborn) || errors.Is(err, ferry.ErrWritten) || len(fs) > 1 && errors.Is(err, tracer.ErrGone) && isThere(p)
+		changed := errors.Is(err, ferry.ErrNewborn) || errors.Is(err, ferry.ErrWritten) ||
+			isThere(p) && slices.ContainsFunc(others, func(x *record) bool { return !isThere(x.id) })
 		if out.State != migrator.Stayed || !changed || try == newbornTries || ctx.Err() != nil {
 			defer release()
 			break
@@ -178,10 +179,10 @@ func (n *Node) carry(ctx context.Context, p id.Process, o order) (res api.Migrat
 	return res
 }
 
-// isThere reports whether a process of this node has not ended.
+// isThere reports whether a process of this node has not ended. One that nobody has waited for yet has.
 func isThere(p id.Process) bool {
-	start, err := freeze.StartTime(int(p.PID))
-	return err == nil && start == p.Start
+	st, err := procfs.Default.Stat(int(p.PID))
+	return err == nil && st.Start == p.Start && st.State != 'Z' && st.State != 'X'
 }
 
 // newbornTries is how often a move is begun anew for a process that makes others while it is copied.
