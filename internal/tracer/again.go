@@ -34,6 +34,7 @@ func (t *Thread) Again(now int64) error {
 	switch form {
 	case abi.TimeoutMillis:
 		r.R10 = uint64((left + 999999) / 1000000)
+		t.remember(nil)
 		return nil
 	case abi.TimeoutThird:
 		arg = &r.RDX
@@ -57,6 +58,7 @@ func (t *Thread) Again(now int64) error {
 		return fmt.Errorf("shorten the wait of thread %d: %w", t.TID, err)
 	}
 	*arg = uint64(at)
+	t.remember(nil)
 	return nil
 }
 
@@ -86,74 +88,131 @@ func (t *Thread) hurry(left time.Duration, send bool) error {
 		t.Proc.hurried = map[socketTimeout]time.Duration{}
 	}
 	t.Proc.hurried[key] = receive
-	pid, tid, nr, until := t.Proc.PID, t.TID, t.Regs.OrigRAX, t.Until
-	t.after = func() {
-		defer s.Close()
-		for late := time.Now().Add(200 * time.Millisecond); time.Now().Before(late); time.Sleep(50 * time.Microsecond) {
-			b, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/syscall", pid, tid))
-			n, _, _ := strings.Cut(string(b), " ")
-			if n == fmt.Sprint(nr) {
-				remember(pid, tid, until)
-			}
-			if err != nil || strings.TrimSpace(n) != "running" {
-				break // it waits, or is past it
-			}
-		}
+	t.remember(func() {
 		_ = kern.SetSocketTimeout(s, send, receive) // it had this value before
-	}
+		s.Close()
+	})
 	return nil
 }
 
-// shortened remembers, by thread, the waits that hurry has shortened: the socket does not show it.
-var shortened = struct {
-	sync.Mutex
-	at map[int]shortWait
-}{at: map[int]shortWait{}}
-
-type shortWait struct {
-	began time.Duration // as ExecStart had it while the thread slept
-	until int64         // by CLOCK_MONOTONIC
-}
-
-func remember(pid, tid int, until int64) {
-	began, ok := ExecStart(fmt.Sprintf("/proc/%d/task/%d/sched", pid, tid))
-	if !ok {
-		return
-	}
-	now := kern.Now(kern.ClockMonotonic)
-	shortened.Lock()
-	defer shortened.Unlock()
-	for t, w := range shortened.at {
-		if w.until < now {
-			delete(shortened.at, t)
+// remember has the end of the wait that Again has shortened remembered when the thread, let go, sleeps in it: nothing shows that it
+// was longer once. Then, or when the thread is past it, then is called.
+func (t *Thread) remember(then func()) {
+	pid, tid, until, args := t.Proc.PID, t.TID, t.Until, t.Regs.Args()
+	nr := t.Regs.OrigRAX
+	t.after = func(late time.Time) {
+		if then != nil {
+			defer then()
+		}
+		for ; time.Now().Before(late); time.Sleep(50 * time.Microsecond) {
+			s, err := SleepOf(pid, tid)
+			if now, in, err2 := InCall(pid, tid); err != nil || err2 != nil {
+				return
+			} else if in {
+				if now.NR == nr && now.Args == args {
+					shortened.put(tid, shortWait{now, s.Switches, until})
+				}
+				return
+			}
 		}
 	}
-	shortened.at[tid] = shortWait{began, until}
 }
 
-// Shortened says when the wait of thread tid on a socket ends, if a stop has shortened it and the thread has slept ever since: from
-// began on, as ExecStart has it.
-func Shortened(tid int, began time.Duration) (until int64, ok bool) {
+// shortened remembers, by thread, the waits that Again has shortened.
+var shortened = shortWaits{at: map[int]shortWait{}}
+
+type shortWaits struct {
+	sync.Mutex
+	at map[int]shortWait
+}
+
+type shortWait struct {
+	call     Call
+	switches uint64 // of the thread, while it slept
+	until    int64  // by CLOCK_MONOTONIC
+}
+
+func (s *shortWaits) put(tid int, w shortWait) {
+	now := kern.Now(kern.ClockMonotonic)
+	s.Lock()
+	defer s.Unlock()
+	for t, w := range s.at {
+		if w.until < now {
+			delete(s.at, t)
+		}
+	}
+	s.at[tid] = w
+}
+
+// Shortened says when the wait of thread tid in a call ends, if a stop has shortened it and the thread has slept ever since.
+func Shortened(tid int, c Call, s Sleep) (until int64, ok bool) {
 	shortened.Lock()
 	defer shortened.Unlock()
 	w, ok := shortened.at[tid]
-	return w.until, ok && began == w.began
+	return w.until, ok && w.call == c && w.switches == s.Switches
 }
 
-// ExecStart is when a thread was last given a processor, or counted for having one, by the clock of that processor; path is that of
-// its sched file. ok is false where the kernel does not tell.
-func ExecStart(path string) (at time.Duration, ok bool) {
+// Call is a system call that a thread is in.
+type Call struct {
+	NR   uint64
+	Args [6]uint64
+}
+
+// InCall reads the call that a thread sleeps in; in is false where it runs, or computes.
+func InCall(pid, tid int) (c Call, in bool, err error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/syscall", pid, tid))
+	if err != nil {
+		return c, false, err
+	}
+	f := strings.Fields(string(b))
+	if len(f) < 7 {
+		return c, false, nil // "running", or "-1" between calls
+	}
+	if c.NR, err = strconv.ParseUint(f[0], 10, 64); err != nil {
+		return c, false, nil
+	}
+	for i := range c.Args {
+		c.Args[i], _ = strconv.ParseUint(strings.TrimPrefix(f[i+1], "0x"), 16, 64)
+	}
+	return c, true, nil
+}
+
+// Sleep tells one sleep of a thread from another.
+type Sleep struct {
+	// Began is when the thread last had a processor, by the clock of that processor; 0 where the kernel does not tell. Linux 6.12 and
+	// newer clear it when they move a thread to another processor that sleeps, but whose time there was not over yet.
+	Began    time.Duration
+	Switches uint64 // how often it has got and left a processor
+}
+
+// SleepOf reads what the kernel says of a thread's time on processors; tid 0 is the calling thread.
+func SleepOf(pid, tid int) (s Sleep, err error) {
+	path := "/proc/thread-self/sched"
+	if tid != 0 {
+		path = fmt.Sprintf("/proc/%d/task/%d/sched", pid, tid)
+	}
 	b, err := os.ReadFile(path)
 	if err != nil {
-		return 0, false
+		return s, err
 	}
 	for line := range strings.Lines(string(b)) {
-		if k, v, found := strings.Cut(line, ":"); found && strings.TrimSpace(k) == "se.exec_start" {
-			ms, err := strconv.ParseFloat(strings.TrimSpace(v), 64)
-			return time.Duration(ms * float64(time.Millisecond)), err == nil
+		k, v, found := strings.Cut(line, ":")
+		if v = strings.TrimSpace(v); !found {
+			continue
+		}
+		switch strings.TrimSpace(k) {
+		case "se.exec_start":
+			var ms float64
+			ms, err = strconv.ParseFloat(v, 64)
+			s.Began = time.Duration(ms * float64(time.Millisecond))
+		case "nr_switches":
+			s.Switches, err = strconv.ParseUint(v, 10, 64)
+		}
+		if err != nil {
+			return s, fmt.Errorf("read %s: %w", path, err)
 		}
 	}
-	return 0, false
+	return s, nil
 }
 
 // socketTimeout names a timeout of a socket.

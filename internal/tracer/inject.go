@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"time"
 
 	"mosix/internal/abi"
 	"mosix/internal/kern"
@@ -445,12 +446,26 @@ func (t *Thread) withBytes(b []byte, f func(mem.Addr) error) error {
 
 // Release puts the thread back and lets it go.
 func (t *Thread) Release() error {
+	err := t.release()
+	released(t)
+	return err
+}
+
+// released does what is to be done when threads run again.
+func released(threads ...*Thread) {
+	late := time.Now().Add(200 * time.Millisecond)
+	for _, t := range threads {
+		if t.after != nil {
+			t.after(late)
+			t.after = nil
+		}
+	}
+}
+
+func (t *Thread) release() error {
 	delete(t.Proc.threads, t.TID)
 	if !t.stopped {
 		return nil
-	}
-	if t.after != nil {
-		defer t.after()
 	}
 	err := t.PutBack()
 	if errors.Is(err, ErrGone) {
@@ -495,11 +510,13 @@ func (t *Thread) Go() error {
 // ReleaseAll releases every held thread.
 func (p *Process) ReleaseAll() error {
 	var first error
-	for _, t := range p.Held() {
-		if err := t.Release(); err != nil && first == nil {
+	held := p.Held()
+	for _, t := range held {
+		if err := t.release(); err != nil && first == nil {
 			first = err
 		}
 	}
+	released(held...)
 	return first
 }
 

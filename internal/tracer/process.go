@@ -53,7 +53,7 @@ type Thread struct {
 
 	Halted bool // it stopped because a signal has stopped the process
 
-	after    func() // to be done when the thread runs again
+	after    func(late time.Time) // to be done when the thread runs again, not after late
 	stopped  bool
 	injected bool   // the kernel has blocked its signals, for injected calls
 	loose    bool   // calls were injected since it was put back

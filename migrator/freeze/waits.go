@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"os"
-	"strconv"
 	"strings"
 	"time"
 
@@ -19,66 +18,53 @@ import (
 type Waits map[int]wait
 
 type wait struct {
-	nr    uint64
-	args  [6]uint64
+	tracer.Call
 	until int64 // by CLOCK_MONOTONIC as this node has it, ns
 }
 
-// Waiting finds them before the threads are stopped: for how long a thread has slept shows only while it sleeps.
+// Waiting finds them before the threads are stopped: for how long a thread has slept shows only while it sleeps. Where the kernel
+// does not tell, a wait has its whole time again: it may end late, and never early.
 func Waiting(p *tracer.Process, tids []int) Waits {
 	out := Waits{}
 	for _, tid := range tids {
-		w, ok := inCall(p.PID, tid)
-		if !ok || abi.TimeoutOf(w.nr) == abi.TimeoutNone {
+		sleep, err := tracer.SleepOf(p.PID, tid)
+		c, in, err2 := tracer.InCall(p.PID, tid)
+		if err != nil || err2 != nil || !in {
 			continue
 		}
-		d, ok := timeout(p, w)
+		w := wait{Call: c}
+		d, ok := timeout(p, c)
 		if !ok {
 			continue
 		}
-		slept, began := sleptFor(p.PID, tid)
+		slept := sleptFor(p.PID, tid, sleep)
+		if again, err := tracer.SleepOf(p.PID, tid); err != nil || again != sleep {
+			continue // it has run: it may be another wait
+		}
 		w.until = kern.Now(kern.ClockMonotonic) + int64(d-slept)
-		if form := abi.TimeoutOf(w.nr); form == abi.TimeoutReceive || form == abi.TimeoutSend {
-			if until, ok := tracer.Shortened(tid, began); ok {
-				w.until = until
-			}
+		if until, ok := tracer.Shortened(tid, c, sleep); ok {
+			w.until = until
 		}
 		out[tid] = w
 	}
 	return out
 }
 
-// inCall reads the call that a thread sleeps in.
-func inCall(pid, tid int) (w wait, ok bool) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/syscall", pid, tid))
-	f := strings.Fields(string(b))
-	if err != nil || len(f) < 7 {
-		return w, false // it runs, or has ended
-	}
-	if w.nr, err = strconv.ParseUint(f[0], 10, 64); err != nil {
-		return w, false
-	}
-	for i := range w.args {
-		w.args[i], _ = strconv.ParseUint(strings.TrimPrefix(f[i+1], "0x"), 16, 64)
-	}
-	return w, true
-}
-
 // timeout is how long a call waits at most; ok is false where it has no limit.
-func timeout(p *tracer.Process, w wait) (d time.Duration, ok bool) {
+func timeout(p *tracer.Process, c tracer.Call) (d time.Duration, ok bool) {
 	at := mem.Addr(0)
-	switch form := abi.TimeoutOf(w.nr); form {
+	switch form := abi.TimeoutOf(c.NR); form {
 	case abi.TimeoutMillis:
-		ms := int32(uint32(w.args[3]))
+		ms := int32(uint32(c.Args[3]))
 		return time.Duration(ms) * time.Millisecond, ms >= 0
 	case abi.TimeoutThird:
-		at = mem.Addr(w.args[2])
+		at = mem.Addr(c.Args[2])
 	case abi.TimeoutFourth:
-		at = mem.Addr(w.args[3])
+		at = mem.Addr(c.Args[3])
 	case abi.TimeoutFifth:
-		at = mem.Addr(w.args[4])
+		at = mem.Addr(c.Args[4])
 	case abi.TimeoutReceive, abi.TimeoutSend:
-		fd := int(int32(uint32(w.args[0])))
+		fd := int(int32(uint32(c.Args[0])))
 		if to, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", p.PID, fd)); err != nil || !strings.HasPrefix(to, "socket:") {
 			return 0, false
 		}
@@ -104,35 +90,41 @@ func timeout(p *tracer.Process, w wait) (d time.Duration, ok bool) {
 	return time.Duration(sec)*time.Second + time.Duration(ns), sec < 1<<32 && ns < 1e9
 }
 
-// sleptFor is how long a thread has slept, 0 where the kernel does not tell, and from when on by its processor's clock.
-func sleptFor(pid, tid int) (d, began time.Duration) {
-	began, ok := tracer.ExecStart(fmt.Sprintf("/proc/%d/task/%d/sched", pid, tid))
+// sleptFor is how long a thread has slept, 0 where the kernel does not tell.
+func sleptFor(pid, tid int, sleep tracer.Sleep) (d time.Duration) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/stat", pid, tid))
-	if !ok || err != nil {
-		return 0, began
+	if sleep.Began == 0 || err != nil {
+		return 0
 	}
 	const processor = 39
 	_ = tracer.Run(func() error { // a thread that ends with this
-		_ = kern.Pin(int(statFields(stat)[processor])) // where it cannot be, the clocks of two processors differ by little
-		time.Sleep(time.Microsecond)                   // the kernel notes when a thread begins to run
-		if now, ok := tracer.ExecStart("/proc/thread-self/sched"); ok {
-			d = max(now-began, 0)
+		if err := kern.Pin(int(statFields(stat)[processor])); err != nil {
+			return err // the clock of another processor may be far from this one's: it leaves out what a host took away
+		}
+		time.Sleep(time.Microsecond) // the kernel notes when a thread begins to run
+		if now, err := tracer.SleepOf(0, 0); err == nil {
+			d = max(now.Began-sleep.Began, 0)
 		}
 		return nil
 	})
-	return d, began
+	return d
 }
 
 // Mend marks the calls of held threads that our stop alone has ended with EINTR as to be made again, unless a handler runs, so
-// that the program never sees it: not when the process moves, and not when the move is refused or aborted.
+// that the program never sees it: not when the process moves, and not when the move is refused or aborted. A wait that is not among
+// waits had not begun when those were found: nearly all of its time remains. With nil every wait has its whole time again.
 func Mend(p *tracer.Process, waits Waits) {
+	now := kern.Now(kern.ClockMonotonic)
 	for _, t := range p.Held() {
 		if int64(t.Regs.RAX) != -int64(kern.EINTR) || t.Regs.OrigRAX == abi.NoCall || abi.TimeoutOf(t.Regs.OrigRAX) == abi.TimeoutNone {
 			continue
 		}
 		t.Regs.RAX = restartNoHand
-		if w := waits[t.TID]; w.nr == t.Regs.OrigRAX && w.args == t.Regs.Args() {
+		c := tracer.Call{NR: t.Regs.OrigRAX, Args: t.Regs.Args()}
+		if w, ok := waits[t.TID]; ok && w.Call == c {
 			t.Until = w.until
+		} else if d, ok := timeout(p, c); ok && waits != nil {
+			t.Until = now + int64(d)
 		}
 	}
 }
