@@ -3,6 +3,7 @@ package node
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync/atomic"
@@ -191,6 +192,9 @@ func gatherFamily(pid int) ([]eligible.Facts, error) {
 	members := map[int]bool{pid: true}
 	for queue := []int{pid}; len(queue) > 0; queue = queue[1:] {
 		f, err := eligible.Gather(procfs.Default, queue[0], eligible.Options{Thorough: true})
+		if errors.Is(err, procfs.ErrGone) && queue[0] != pid {
+			return gatherFamily(pid) // what the process itself shares may have ended with the other
+		}
 		if err != nil {
 			return nil, err
 		}

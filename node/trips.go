@@ -189,8 +189,8 @@ func isThere(p id.Process) bool {
 const newbornTries = 4
 
 // judge looks at a process that is at home and at those that would have to move with it, and at what speaks against that. What many
-// processes are for an instant, in the middle of starting a program, is given time to pass. The balancer moves nobody together
-// with others: it weighs one process at a time.
+// processes are for an instant, in the middle of starting a program, is given time to pass, and what one of the others was that has
+// ended meanwhile speaks against nothing. The balancer moves nobody together with others: it weighs one process at a time.
 func (n *Node) judge(ctx context.Context, pid int, o order) (fs []eligible.Facts, rs image.Refusals, err error) {
 	target := n.targetOf(ctx, o.to)
 	for try := 0; ; try++ {
@@ -202,7 +202,10 @@ func (n *Node) judge(ctx context.Context, pid int, o order) (fs []eligible.Facts
 			fs[0].Family = nil
 		}
 		rs = judgeFamily(fs, o.asker, target)
-		if len(rs) != 1 || rs[0].What != eligible.SharedSpace || try == 30 || ctx.Err() != nil {
+		ended := slices.ContainsFunc(fs[1:], func(f eligible.Facts) bool {
+			return !isThere(id.Process{PID: id.HomePID(f.PID), Start: f.Stat.Start})
+		})
+		if len(rs) == 0 || try == 30 || ctx.Err() != nil || !ended && (len(rs) != 1 || rs[0].What != eligible.SharedSpace) {
 			return fs, rs, nil
 		}
 		time.Sleep(10 * time.Millisecond)

@@ -1,11 +1,13 @@
 package guest
 
 import (
+	"encoding/binary"
 	"time"
 
 	"mosix/homeproxy"
 	"mosix/internal/abi"
 	"mosix/internal/kern"
+	"mosix/internal/mem"
 )
 
 // Calls that a mere stop ends with EINTR have no restart block that knows what remains of their time. The guest's kernel is told
@@ -52,7 +54,7 @@ func (g *Guest) unfinished(c *call, ret int64) int64 {
 		return ret
 	}
 	switch {
-	case c.expired && c.nr == sysConnect:
+	case c.expired && c.nr == sysConnect && !g.isLocal(mem.Addr(c.c.Args[1])):
 		return -int64(kern.EINPROGRESS)
 	case c.expired:
 		return -int64(kern.EAGAIN)
@@ -66,3 +68,12 @@ func (g *Guest) unfinished(c *call, ret int64) int64 {
 }
 
 const sysConnect = 42
+
+// isLocal reports whether at is the address of a socket of the machine: to connect to one waits for room with its listener, and fails with
+// another error when the time is over.
+func (g *Guest) isLocal(at mem.Addr) bool {
+	const afUnix = 1
+	var family [2]byte
+	n, err := g.ReadMemory(at, family[:])
+	return err == nil && n == len(family) && binary.LittleEndian.Uint16(family[:]) == afUnix
+}

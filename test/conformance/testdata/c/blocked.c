@@ -15,6 +15,8 @@
 #include <sys/select.h>
 #include <sys/sem.h>
 #include <sys/timerfd.h>
+#include <sys/uio.h>
+#include <sys/un.h>
 
 static int piped[2];
 static void make_pipe(void) { OK(pipe2(piped, O_CLOEXEC)); }
@@ -506,6 +508,34 @@ CASE(send_to_a_full_socket)
 	EQ(send(s[0], b, 100, 0), 100);
 	close(s[0]);
 	close(s[1]);
+}
+
+/* A listener with a full queue: connect of a local socket waits for room, and its time limit is that of sending. */
+CASE(connect_to_a_full_listener)
+{
+	int l = (int)OK(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)), full[8], n = 0;
+	struct sockaddr_un at = {.sun_family = AF_UNIX};
+	socklen_t len = sizeof at;
+	struct timeval tv = {0, wait_ms() * 1000};
+	OK(bind(l, (struct sockaddr *)&at, sizeof at.sun_family)); /* the kernel finds a name */
+	OK(getsockname(l, (struct sockaddr *)&at, &len));
+	OK(listen(l, 0));
+	for (; n < 8; n++) {
+		full[n] = (int)OK(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+		if (connect(full[n], (struct sockaddr *)&at, len) != 0)
+			break;
+	}
+	IS(n < 8, "the queue of the listener is never full");
+	OK(close(full[n]));
+	int s = (int)OK(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+	OK(setsockopt(s, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof tv));
+	int64_t began = MONO;
+	ERR(connect(s, (struct sockaddr *)&at, len), EAGAIN);
+	took(__LINE__, began, wait_ms());
+	close(s);
+	while (n > 0)
+		close(full[--n]);
+	close(l);
 }
 
 CASE(recvmsg_of_a_datagram)
