@@ -72,7 +72,7 @@ func tableOld() []Row {
 			rule(Both, bits(3, ^uint64(mmapOfFile), mapShared)).
 			note("Guest: private anonymous memory, without MAP_HUGETLB and MAP_LOCKED; the descriptor is not looked at then. " +
 				"Both: a regular file, private, or shared by a descriptor that only reads and of a file that only root can change: home maps it too, " +
-				"and what the mapping shows of it travels once. What is written to the file later shows at home only, which MAP_PRIVATE leaves open. " +
+				"and what the mapping shows of it travels once. When another writes to the file, the process comes home before it learns of anything. " +
 				"ComeHome: devices, huge pages, locked memory, files that the descriptor can write, memory that is shared for " +
 				"writing, and more than 64 MiB of files in all"),
 		guest(10, "mprotect", ptr("addr"), val("len"), num("prot")).note(noteLocal),
