@@ -21,6 +21,7 @@ const (
 	EINPROGRESS = syscall.EINPROGRESS
 	EFAULT      = syscall.EFAULT
 	EINVAL      = syscall.EINVAL
+	ENOTTY      = syscall.ENOTTY
 	ENOENT      = syscall.ENOENT
 	ENOMEM      = syscall.ENOMEM
 	ENOSYS      = syscall.ENOSYS

@@ -1,7 +1,10 @@
 package kern
 
 import (
+	"encoding/binary"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"unsafe"
 
@@ -64,7 +67,8 @@ type PageRegion struct {
 
 // ScanPages reports the pages of r, in the process whose pagemap is open, that are written since they were last protected;
 // with armed they are protected again in the same step. Where armed is false the area need not be registered and pages that
-// are present or swapped are reported. It returns the regions; EPERM says that r is not armed.
+// are present or swapped are reported. It returns the regions; EPERM says that r is not armed. A kernel before 6.7 cannot arm, gives
+// ENOTTY then, and is asked by ReadPages where armed is false.
 func ScanPages(pagemap *os.File, r mem.Range, armed bool, buf []PageRegion) ([]PageRegion, error) {
 	// size flags start end walk_end vec vec_len max_pages category_inverted category_mask category_anyof_mask return_mask
 	a := [12]uint64{11: PageWritten | PageFile | PagePresent | PageSwapped | PageZero}
@@ -74,7 +78,52 @@ func ScanPages(pagemap *os.File, r mem.Range, armed bool, buf []PageRegion) ([]P
 	} else {
 		a[10] = PagePresent | PageSwapped
 	}
-	return scan(pagemap, r, a, buf)
+	out, err := scan(pagemap, r, a, buf)
+	if !armed && errors.Is(err, unix.ENOTTY) {
+		return ReadPages(pagemap, r)
+	}
+	return out, err
+}
+
+// ReadPages reports the pages of r that are present or swapped, in the process whose pagemap is open, as ScanPages does, but for
+// PageZero: pages of zeros look like others. Page by page it takes several times as long.
+func ReadPages(pagemap *os.File, r mem.Range) ([]PageRegion, error) {
+	// Documentation/admin-guide/mm/pagemap.rst
+	const file, swapped, present = 1 << 61, 1 << 62, 1 << 63
+	var out []PageRegion
+	buf := make([]byte, 128<<10)
+	for at := r.Start; at < r.End; {
+		want := min(uint64(r.End-at)/mem.PageSize*8, uint64(len(buf)))
+		n, err := pagemap.ReadAt(buf[:want], int64(at/mem.PageSize*8))
+		if n < 8 {
+			if err == nil || err == io.EOF { // past the end of what can be mapped, or the process has left its memory
+				break
+			}
+			return out, fmt.Errorf("read the pagemap at %v: %w", at, err)
+		}
+		for i := 0; i+8 <= n; i += 8 {
+			e := binary.LittleEndian.Uint64(buf[i:])
+			var c uint64
+			if e&present != 0 {
+				c |= PagePresent
+			}
+			if e&swapped != 0 {
+				c |= PageSwapped
+			}
+			if c != 0 {
+				if e&file != 0 {
+					c |= PageFile
+				}
+				if last := len(out) - 1; last >= 0 && out[last].End == at && out[last].Categories == c {
+					out[last].End += mem.PageSize
+				} else {
+					out = append(out, PageRegion{Range: mem.Range{Start: at, End: at + mem.PageSize}, Categories: c})
+				}
+			}
+			at += mem.PageSize
+		}
+	}
+	return out, nil
 }
 
 // ScanWritten finds the pages of r of which ScanPages would say, with armed, that they are written, and perhaps more, and leaves
@@ -83,7 +132,8 @@ func ScanWritten(pagemap *os.File, r mem.Range, buf []PageRegion) ([]PageRegion,
 	return scan(pagemap, r, [12]uint64{1: scanCheckWPAsyn, 9: PageWritten, 11: PageWritten}, buf)
 }
 
-// ScanGuards finds the pages of r that MADV_GUARD_INSTALL has made fault. A kernel that cannot tell gives EINVAL.
+// ScanGuards finds the pages of r that MADV_GUARD_INSTALL has made fault. A kernel that cannot tell gives EINVAL
+// or ENOTTY.
 func ScanGuards(pagemap *os.File, r mem.Range, buf []PageRegion) ([]PageRegion, error) {
 	return scan(pagemap, r, [12]uint64{9: PageGuard, 11: PageGuard}, buf)
 }

@@ -242,7 +242,7 @@ func Guards(pagemap *os.File, as []image.Area) ([]mem.Range, error) {
 			continue
 		}
 		rs, err := kern.ScanGuards(pagemap, a.Range, buf)
-		if errors.Is(err, kern.EINVAL) {
+		if errors.Is(err, kern.EINVAL) || errors.Is(err, kern.ENOTTY) {
 			return nil, nil // this kernel cannot tell; most have no such pages
 		}
 		if err != nil {
