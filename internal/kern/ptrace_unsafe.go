@@ -1,6 +1,9 @@
 package kern
 
 import (
+	"encoding/binary"
+	"errors"
+	"fmt"
 	"runtime"
 	"unsafe"
 
@@ -111,12 +114,42 @@ func GetXState(tid int) ([]byte, error) {
 	return b[:iov.Len:iov.Len], err
 }
 
-// SetXState writes it.
+// SetXState writes it. b may come from a processor with more or fewer register sets, whose area is longer or shorter, as long as each
+// lies at the same place: the kernel takes only an area of its own length. ErrRegisterSets says that b has something in a set that
+// this processor does not have.
 func SetXState(tid int, b []byte) error {
+	own, err := GetXState(tid)
+	if err != nil {
+		return err
+	}
+	if b, err = fitXState(b, own); err != nil {
+		return err
+	}
 	iov := unix.Iovec{Base: &b[0], Len: uint64(len(b))}
-	err := ptrace("ptrace setregset", unix.PTRACE_SETREGSET, tid, ntX86XState, unsafe.Pointer(&iov))
+	err = ptrace("ptrace setregset", unix.PTRACE_SETREGSET, tid, ntX86XState, unsafe.Pointer(&iov))
 	runtime.KeepAlive(b)
 	return err
+}
+
+// ErrRegisterSets says that a processor lacks register sets that a program has used.
+var ErrRegisterSets = errors.New("the program has used registers that this processor does not have")
+
+// fitXState makes area b as long as own, this processor's. The layout is that of Intel's Software Developer's Manual, volume 1, 13.4;
+// the kernel says in bytes that the processor leaves to software which sets there are.
+func fitXState(b, own []byte) ([]byte, error) {
+	const enabled, used, header = 464, 512, 576
+	if len(b) < header || len(own) < header {
+		return nil, fmt.Errorf("an XSAVE area of %d bytes, for one of %d: at least %d are needed", len(b), len(own), header)
+	}
+	if more := binary.LittleEndian.Uint64(b[used:]) &^ binary.LittleEndian.Uint64(own[enabled:]); more != 0 {
+		return nil, fmt.Errorf("%w (XSAVE component bits %#x)", ErrRegisterSets, more)
+	}
+	if len(b) == len(own) {
+		return b, nil
+	}
+	out := make([]byte, len(own))
+	copy(out, b)
+	return out, nil
 }
 
 // GetSigMask reads the mask of blocked signals.

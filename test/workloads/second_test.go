@@ -135,7 +135,7 @@ func moveOf(m machine, w Workload, pid int, to, home id.Node) error {
 		switch {
 		case r.Result == api.ResultMoved, to == home && len(r.Refusals) == 1 && r.Refusals[0].What == "already-there":
 			return nil
-		case r.Result == api.ResultRefused && try < 20:
+		case r.Result == api.ResultRefused && len(r.Refusals) == 1 && r.Refusals[0].What == "moving" && try < 20:
 			time.Sleep(between)
 		default:
 			return fmt.Errorf("the move to %s: %s %v %s", to, r.Result, r.Refusals, r.Error)
@@ -169,7 +169,7 @@ func boot(t *testing.T, c *cluster.Cluster, node id.Node, kernel vm.Kernel, file
 	}
 	o := vm.Options{
 		Kernel: kernel, Hostname: string(node), Address: n.Address + "/24", Tap: "tap0", NetNS: fmt.Sprintf("/proc/%d/ns/net", init),
-		CPU: "SandyBridge", MiB: 1536,
+		CPU: "SandyBridge,-rdtscp", MiB: 1536,
 		Programs: map[string]string{"/bin/mosixd": filepath.Join(bin, "mosixd"), "/bin/mosixctl": filepath.Join(bin, "mosixctl")},
 		Files: map[string][]byte{
 			"/etc/passwd":        fmt.Appendf(nil, "root:x:0:0:root:/:/bin/sh\nuser1:x:%d:%[1]d::/home/user1:/bin/sh\n", user1),
