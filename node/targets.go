@@ -110,6 +110,9 @@ func (n *Node) differences(ctx context.Context, nodes []api.Node) {
 			if t := n.targetOf(ctx, x.Name); t != nil {
 				x.CPUModel = t.CPU.Model
 				x.CPULacks = append(x.CPULacks, eligible.Missing(n.target.CPU, t.CPU)...)
+				for _, set := range eligible.Wider(n.target.CPU, t.CPU) {
+					x.CPULacks = append(x.CPULacks, "an XSAVE area without "+set)
+				}
 				x.CPUAlsoHas = append(x.CPUAlsoHas, eligible.Missing(t.CPU, n.target.CPU)...)
 				x.OtherKernel = t.VDSOBuildID != n.target.VDSOBuildID
 			}

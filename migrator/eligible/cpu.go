@@ -233,3 +233,16 @@ func Missing(need, have CPU) []string {
 	}
 	return out
 }
+
+// Wider names the register sets that the system of have saves beyond those of need. A program has asked once, at its start, how long
+// an XSAVE area is: what saves all registers, as lazy binding of the C library does, writes past the end of its area where there are
+// more, and so may a signal's frame on an alternate stack. The tiles of AMX are saved only for who has asked for them.
+func Wider(need, have CPU) (sets []string) {
+	const tiles = 1<<17 | 1<<18
+	for i := range 64 {
+		if have.XCR0&^(need.XCR0|tiles)&(1<<i) != 0 {
+			sets = append(sets, nameOf(xsaveNames, i, "register set"))
+		}
+	}
+	return sets
+}

@@ -367,4 +367,8 @@ func judgeTarget(r *refusals, f *Facts, t *Target) {
 		r.add(CPUFeature, fmt.Sprintf("The processor of %s lacks features that the program may have found here and uses; choose a node that has them.", t.name()),
 			"missing: %s", strings.Join(m, ", "))
 	}
+	if m := Wider(f.CPU, t.CPU); len(m) > 0 {
+		r.add(CPUFeature, fmt.Sprintf("The processor of %s has more registers than this one, and the program has no room to save them in; choose a node with the same.", t.name()),
+			"also has: %s", strings.Join(m, ", "))
+	}
 }

@@ -467,6 +467,17 @@ func TestPoorerProcessor(t *testing.T) {
 	if rs := r.done(); len(rs) != 1 || rs[0].What != CPUFeature || !strings.Contains(rs[0].Evidence, "avx") {
 		t.Errorf("refusals %v", rs)
 	}
+	// And from there to here: a program that has found room for its registers there overruns it.
+	f, r = Facts{PID: 7, CPU: poor}, &refusals{}
+	judgeTarget(r, &f, &Target{Name: "n1", CPU: cpu})
+	if rs := r.done(); len(rs) != 1 || rs[0].What != CPUFeature || !strings.Contains(rs[0].Evidence, "avx") {
+		t.Errorf("refusals of more registers %v", rs)
+	}
+	withTiles := poor
+	withTiles.XCR0 |= 3 << 17
+	if w := Wider(poor, withTiles); len(w) > 0 {
+		t.Errorf("the tiles of AMX take room: %v", w)
+	}
 }
 
 // TestSentences: what a kind of refusal has in common with others is told apart by its sentence.

@@ -31,9 +31,10 @@ type machineRun struct{ *vm.Process }
 func (machineRun) PID() int           { return 0 } // it tells its number itself
 func (machineRun) Terminal() *os.File { return nil }
 
+// request binds programs at their start: bound on the first call, they save all registers each time (see eligible.Wider).
 func (m machine) request(args []string) vm.Request {
 	return vm.Request{Args: append([]string{"/bin/sh", "-c", `exec "$@"`, "sh"}, args...), UID: user1, Dir: "/home/user1",
-		Env: []string{"PATH=/bin", "HOME=/home/user1", "LANG=C"}}
+		Env: []string{"PATH=/bin", "HOME=/home/user1", "LANG=C", "LD_BIND_NOW=1"}}
 }
 
 // Start implements Place.
@@ -79,6 +80,12 @@ func TestSecondKernel(t *testing.T) {
 			t.Error(err)
 		}
 	}()
+	// The emulated processor has fewer registers than a real one, and programs would go nowhere.
+	for _, n := range []id.Node{"n1", "n2"} {
+		if err := c.Arm(n, "processor-without-avx error"); err != nil {
+			t.Fatal(err)
+		}
+	}
 	const home = id.Node("n3")
 	m := machine{boot(t, c, home, kernel, files)}
 	defer func() {
@@ -169,7 +176,7 @@ func boot(t *testing.T, c *cluster.Cluster, node id.Node, kernel vm.Kernel, file
 	}
 	o := vm.Options{
 		Kernel: kernel, Hostname: string(node), Address: n.Address + "/24", Tap: "tap0", NetNS: fmt.Sprintf("/proc/%d/ns/net", init),
-		CPU: "SandyBridge,-rdtscp", MiB: 1536,
+		CPU: "SandyBridge,-rdtscp,-avx", MiB: 1536,
 		Programs: map[string]string{"/bin/mosixd": filepath.Join(bin, "mosixd"), "/bin/mosixctl": filepath.Join(bin, "mosixctl")},
 		Files: map[string][]byte{
 			"/etc/passwd":        fmt.Appendf(nil, "root:x:0:0:root:/:/bin/sh\nuser1:x:%d:%[1]d::/home/user1:/bin/sh\n", user1),
@@ -182,7 +189,7 @@ func boot(t *testing.T, c *cluster.Cluster, node id.Node, kernel vm.Kernel, file
 	for _, f := range files {
 		o.Programs["/bin/"+filepath.Base(f)] = f
 	}
-	for _, name := range []string{"sh", "cat", "touch", "rm", "chown", "chmod", "mkdir"} {
+	for _, name := range []string{"sh", "true", "cat", "touch", "rm", "chown", "chmod", "mkdir"} {
 		path, err := exec.LookPath(name)
 		if err != nil {
 			t.Fatal(err)
