@@ -1,6 +1,15 @@
 package homeproxy
 
 // tableMiddle holds the calls 156 to 313.
+// Operations of futex that wait until a time of CLOCK_REALTIME: with the flag for that, and PI locks of the first kind always. The flag of
+// private futexes is left out.
+const (
+	futexRealtime                    = 256
+	futexRealtimeMask                = 0x7f | futexRealtime
+	futexLockPI, futexWaitBitset     = 6, 9
+	futexWaitRequeuePI, futexLockPI2 = 11, 13
+)
+
 func tableMiddle() []Row {
 	return []Row{
 		gone(156, "_sysctl"),
@@ -55,8 +64,11 @@ func tableMiddle() []Row {
 		both(200, "tkill", num("tid"), num("sig")).mask().
 			note("own thread: local, then that thread's forwarded call is cancelled; stop signals and other processes: home"),
 		both(201, "time", wr("tloc", 8)).note("answered on the host from home's clock"),
-		guest(202, "futex", ptr("uaddr"), num("op"), num("val"), ptr("timeout"), ptr("uaddr2"), num("val3")).
-			note("a guest shares memory with its family alone, which is on the same host"),
+		guest(202, "futex", ptr("uaddr"), num("op"), num("val"), ptr("timeout"), ptr("uaddr2"), num("val3")).byHand().
+			rule(Guest, isNull(3)).
+			rule(Both, Cond{1, futexRealtimeMask, []uint64{futexWaitBitset | futexRealtime, futexWaitRequeuePI | futexRealtime,
+				futexLockPI2 | futexRealtime, futexLockPI, futexLockPI | futexRealtime}}).
+			note("a guest shares memory with its family alone, which is on the same host. Both: a wait until a realtime, which is home's"),
 		home(203, "sched_setaffinity", num("pid"), num("len"), rdN("mask", 1, 1).over(8192, einval)).
 			note("kept at home, whose processors it names; the host places its guests itself"),
 		home(204, "sched_getaffinity", num("pid"), num("len"), wrN("mask", 1, 1).capped(8192).when(RetBytes)).
@@ -270,14 +282,17 @@ func tableNew() []Row {
 		home(446, "landlock_restrict_self", dsc("ruleset_fd"), num("flags")).note("it restricts what the shadow's thread does, and that does all"),
 		come(447, "memfd_secret", noteMemory),
 		home(448, "process_mrelease", dsc("pidfd"), num("flags")),
-		guest(449, "futex_waitv", ptr("waiters"), num("nr"), num("flags"), ptr("timeout"), num("clockid")).note("a guest shares memory with its family alone, which is on the same host"),
+		guest(449, "futex_waitv", ptr("waiters"), num("nr"), num("flags"), ptr("timeout"), num("clockid")).
+			rule(Guest, isNull(3)).rule(ComeHome, is(4, 0)).
+			note("a guest shares memory with its family alone, which is on the same host. ComeHome: a wait until a realtime, which is home's"),
 		come(450, "set_mempolicy_home_node", noteMemory),
 		home(451, "cachestat", dsc("fd"), rd("range", 16), wr("stat", 40), num("flags")),
 		home(452, "fchmodat2", dsc("dirfd"), str("pathname"), num("mode"), num("flags")),
 		come(453, "map_shadow_stack", noteMemory),
 		guest(454, "futex_wake", ptr("uaddr"), val("mask"), num("nr"), num("flags")).note("a guest shares memory with its family alone, which is on the same host"),
 		guest(455, "futex_wait", ptr("uaddr"), val("val"), val("mask"), num("flags"), ptr("timeout"), num("clockid")).
-			note("a guest shares memory with its family alone, which is on the same host"),
+			rule(Guest, isNull(4)).rule(ComeHome, is(5, 0)).
+			note("a guest shares memory with its family alone, which is on the same host. ComeHome: a wait until a realtime, which is home's"),
 		guest(456, "futex_requeue", ptr("waiters"), num("flags"), num("nr_wake"), num("nr_requeue")).note("a guest shares memory with its family alone, which is on the same host"),
 		home(457, "statmount", of(SizedIn, "req", 0), wrN("buf", 2, 1).capped(maxXattr), val("bufsize"), num("flags")),
 		home(458, "listmount", of(SizedIn, "req", 0), wrN("mnt_ids", 2, 8).capped(8192).elems(8), val("nr_mnt_ids"), num("flags")),

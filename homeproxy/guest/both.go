@@ -47,6 +47,8 @@ func (g *Guest) both(c *call, row *homeproxy.Row, args [6]uint64) {
 		g.clock(c, args)
 	case sysGetrusage, sysTimes, abi.SysPrlimit, sysSetrlimit: // home's answer is amended
 		g.forward(c, row, args)
+	case abi.SysFutex:
+		g.futex(c, row, args)
 	case abi.SysPrctl:
 		g.homeFirst(c, args)
 	default:
