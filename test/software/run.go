@@ -108,7 +108,8 @@ func ComeHomes(c *cluster.Cluster) (map[string]int, error) {
 	for _, n := range c.Nodes() {
 		text, err := c.Shell(n.Name, cluster.Root, "curl -s --max-time 10 http://127.0.0.1:9464/metrics")
 		if err != nil {
-			return nil, fmt.Errorf("read the metrics of %s: %w", n.Name, err)
+			log, _ := c.AgentLog(n.Name) // what it holds tells why the agent does not answer
+			return nil, fmt.Errorf("read the metrics of %s: %w; its agent's log ends with:\n%s", n.Name, err, tail(log, 60))
 		}
 		for line := range strings.Lines(text) {
 			rest, ok := strings.CutPrefix(line, `mosix_come_homes_total{call="`)
