@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"mosix/internal/config"
+	"mosix/internal/feature"
 	"mosix/internal/kern"
 	"mosix/node"
 )
@@ -55,6 +57,7 @@ func daemonCommand() *cobra.Command {
 			}
 			ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 			defer stop()
+			go warnOfLacks(log)
 			return node.Run(ctx, conf, log)
 		},
 	}
@@ -62,4 +65,16 @@ func daemonCommand() *cobra.Command {
 	c.Flags().StringVar(&level, "log-level", "", "debug, info, warn or error; overrides the file")
 	c.Flags().StringVar(&policy, "policy", "", "balancing policy; overrides the file")
 	return c
+}
+
+// warnOfLacks says at the start what each move would fail for.
+func warnOfLacks(log *slog.Logger) {
+	for _, f := range feature.All() {
+		if !f.Required() {
+			continue
+		}
+		if err := f.Err(); errors.Is(err, feature.ErrNotSupported) {
+			log.Warn("nothing moves to or from this node: its kernel or its processor lacks something (mosixctl check says all)", "lacks", f.Name, "why", f.Why, "err", err)
+		}
+	}
 }

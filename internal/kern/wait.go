@@ -7,11 +7,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Pin lets the calling thread run on processor cpu alone. Only a thread that ends soon should do so.
-func Pin(cpu int) error {
+// Pin lets thread tid, or with 0 the calling one, run on processor cpu alone. Of an agent's own only a thread that ends soon should do so.
+func Pin(tid, cpu int) error {
 	var set unix.CPUSet
 	set.Set(cpu)
-	return unix.SchedSetaffinity(0, &set)
+	return unix.SchedSetaffinity(tid, &set)
 }
 
 // SocketTimeouts are SO_RCVTIMEO and SO_SNDTIMEO of a socket; 0 is for ever.

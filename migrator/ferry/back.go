@@ -135,8 +135,7 @@ func (t *returner) areas() ([]image.Area, error) {
 	}
 	as, _ := image.ParseMaps(b, t.g.Region.Range())
 	image.AtHome(as)
-	t.view.advise(as, t.g.PID, t.g.Region.Range(), false, false)
-	return as, nil
+	return t.view.advise(as, t.g.PID, t.g.Region.Range(), false, false), nil
 }
 
 func (m *homeward) rounds() error {
@@ -337,7 +336,7 @@ func (m *homeward) capture(t *returner) (img image.Process, err error) {
 		}
 	}
 	image.AtHome(img.Areas)
-	t.view.advise(img.Areas, t.g.PID, t.g.Region.Range(), true, false)
+	img.Areas = t.view.advise(img.Areas, t.g.PID, t.g.Region.Range(), true, false)
 	return img, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -251,18 +252,23 @@ type adviser struct{ known []image.Area }
 // each GiB in small pages.
 const quickPages = 64 << 20 / mem.PageSize
 
-// advise gives the areas as what is known. While the process is held, it is looked at again only where that is quick: what a
-// large process says between the last round and the freeze is not heard.
-func (v *adviser) advise(as []image.Area, pid int, exclude mem.Range, held, home bool) {
+// advise gives the areas as, with what is known of them. While the process is held, it is looked at again only where that is quick: what a
+// large process says between the last round and the freeze is not heard. While it runs, the areas are those of the look at its advice:
+// what it has mapped between two looks would be an area of which nothing is known, and is made without being reserved.
+func (v *adviser) advise(as []image.Area, pid int, exclude mem.Range, held, home bool) []image.Area {
 	if !held || v.known == nil || resident(pid) <= quickPages {
 		if b, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps", pid)); err == nil {
 			v.known, _ = image.ParseMaps(b, exclude)
 			if !home {
 				image.AtHome(v.known)
 			}
+			if !held && len(v.known) > 0 && image.CheckAreas(v.known) == nil {
+				return slices.Clone(v.known)
+			}
 		}
 	}
 	image.Advise(as, v.known)
+	return as
 }
 
 // resident is how many pages a process has in use.

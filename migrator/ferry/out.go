@@ -454,7 +454,7 @@ func (m *source) sendRound(t *traveller, first bool) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	t.view.advise(as, t.p.PID, t.p.Region.Range(), false, true)
+	as = t.view.advise(as, t.p.PID, t.p.Region.Range(), false, true)
 	if err := m.turn(t.n); err != nil {
 		return 0, err
 	}
@@ -596,7 +596,7 @@ func (m *source) capture(t *traveller) error {
 	// Should it have changed meanwhile, the shadow tells its guest so when they meet; a stop would discard what continues it.
 	img.Stopped = t.stopped && !img.Pends(abi.SIGCONT)
 	m.hooks.Used(t.id, &img)
-	t.view.advise(img.Areas, p.PID, p.Region.Range(), true, true)
+	img.Areas = t.view.advise(img.Areas, p.PID, p.Region.Range(), true, true)
 	m.took.mark("capture")
 	if err := m.turn(t.n); err != nil {
 		return err

@@ -98,7 +98,7 @@ func sleptFor(pid, tid int, sleep tracer.Sleep) (d time.Duration) {
 	}
 	const processor = 39
 	_ = tracer.Run(func() error { // a thread that ends with this
-		if err := kern.Pin(int(statFields(stat)[processor])); err != nil {
+		if err := kern.Pin(0, int(statFields(stat)[processor])); err != nil {
 			return err // the clock of another processor may be far from this one's: it leaves out what a host took away
 		}
 		time.Sleep(time.Microsecond) // the kernel notes when a thread begins to run

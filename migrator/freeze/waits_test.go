@@ -7,10 +7,9 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"mosix/internal/kern"
 	"mosix/internal/stub"
@@ -44,7 +43,7 @@ func shared(path string) ([]byte, error) {
 	if err := f.Truncate(8); err != nil {
 		return nil, err
 	}
-	return unix.Mmap(int(f.Fd()), 0, 8, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	return syscall.Mmap(int(f.Fd()), 0, 8, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED)
 }
 
 func waitsAndSays(path string) {
@@ -52,16 +51,16 @@ func waitsAndSays(path string) {
 	if err != nil {
 		panic(err)
 	}
-	ep, err := unix.EpollCreate1(0)
+	ep, err := syscall.EpollCreate1(0)
 	if err != nil {
 		panic(err)
 	}
-	var ev [1]unix.EpollEvent
+	var ev [1]syscall.EpollEvent
 	for {
 		for end := time.Now().Add(15 * time.Millisecond); time.Now().Before(end); {
 		}
 		binary.LittleEndian.PutUint64(b, uint64(kern.Now(kern.ClockMonotonic)))
-		_, _ = unix.EpollWait(ep, ev[:], int(waitFor/time.Millisecond))
+		_, _ = syscall.EpollWait(ep, ev[:], int(waitFor/time.Millisecond))
 		binary.LittleEndian.PutUint64(b, 0)
 	}
 }
@@ -87,23 +86,14 @@ func TestWaitsNeverEndEarly(t *testing.T) {
 		return c
 	}
 	victim, hog := start("waits "+path), start("computes")
-	on := func(cpu int) (set unix.CPUSet) {
-		set.Set(cpu)
-		return set
-	}
-	var mine unix.CPUSet
-	if err := unix.SchedGetaffinity(0, &mine); err != nil {
-		t.Fatal(err)
-	}
-	var cpus []int
-	for cpu := range 1024 {
-		if mine.IsSet(cpu) && len(cpus) < 2 {
+	var cpus []int // on which it may run
+	for cpu := 0; cpu < 1024 && len(cpus) < 2; cpu++ {
+		if kern.Pin(hog.Process.Pid, cpu) == nil {
 			cpus = append(cpus, cpu)
 		}
 	}
 	pin := func(pid, cpu int) {
-		set := on(cpu)
-		if err := unix.SchedSetaffinity(pid, &set); err != nil {
+		if err := kern.Pin(pid, cpu); err != nil {
 			t.Fatal(err)
 		}
 	}

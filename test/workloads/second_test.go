@@ -109,7 +109,7 @@ func TestSecondKernel(t *testing.T) {
 				t.Fatal(err)
 			}
 			r, err := Do(m, w, w.Name+".moved", func(pid int) error {
-				for _, to := range []id.Node{"n1", "n2", home, "n2", home} {
+				for _, to := range []id.Node{"n1", "n2", home} {
 					time.Sleep(between)
 					if err := moveOf(m, w, pid, to, home); err != nil {
 						return err
