@@ -187,13 +187,25 @@ func agree(all []found) {
 
 // gatherFamily looks at a process that is at home, and at all that share memory with it, also by way of others. The process itself
 // comes first.
-func gatherFamily(pid int) ([]eligible.Facts, error) {
+func gatherFamily(pid int) (fs []eligible.Facts, err error) {
+	for range 10 {
+		if fs, err = lookAtFamily(pid); !errors.Is(err, errEnded) {
+			break
+		}
+	}
+	return fs, err
+}
+
+// errEnded says that another than the process asked for has ended: what that one shares may be less now.
+var errEnded = errors.New("one of those that share memory has ended while they were looked at; try again")
+
+func lookAtFamily(pid int) ([]eligible.Facts, error) {
 	var fs []eligible.Facts
 	members := map[int]bool{pid: true}
 	for queue := []int{pid}; len(queue) > 0; queue = queue[1:] {
 		f, err := eligible.Gather(procfs.Default, queue[0], eligible.Options{Thorough: true})
 		if errors.Is(err, procfs.ErrGone) && queue[0] != pid {
-			return gatherFamily(pid) // what the process itself shares may have ended with the other
+			return nil, errEnded
 		}
 		if err != nil {
 			return nil, err

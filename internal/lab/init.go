@@ -186,13 +186,17 @@ func (n *nodeInit) handle(c conn) {
 	if err != nil {
 		r.Error = err.Error()
 	}
-	if err := c.send(r, pid); err != nil && pid > 0 {
+	err = c.send(r, pid)
+	if err != nil && pid > 0 {
 		// The kernel found no process with that number.
 		r = reply{Error: fmt.Sprintf("the node has no process %d", pid)}
 		if req.Op != opHostPID { // the agent ended between the look and the send
 			r = reply{Info: n.info()}
 		}
-		_ = c.send(r, 0) // the asker may be gone; nobody else wants the answer
+		err = c.send(r, 0)
+	}
+	if err != nil && !errors.Is(err, syscall.EPIPE) { // an asker that is gone wants no answer
+		n.log.Error("answer a request", "op", req.Op, "err", err)
 	}
 }
 

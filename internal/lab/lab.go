@@ -131,7 +131,7 @@ func (l *Lab) ask(node id.Node, req request) (r reply, pid int, err error) {
 	}
 	_, pid, err = c.receive(&r)
 	if err != nil {
-		return reply{}, 0, fmt.Errorf("the init of node %s ended before it answered: %w", node, err)
+		return reply{}, 0, fmt.Errorf("the init of node %s did not answer: %w; it wrote:\n%s", node, err, tail(initLogFile(l.rec.Name, node)))
 	}
 	if r.Error != "" {
 		return r, pid, fmt.Errorf("node %s: %s", node, r.Error)
