@@ -145,6 +145,11 @@ func (c conn) receive(v any) (files []*os.File, pid int, err error) {
 	b := make([]byte, packetLimit)
 	oob := make([]byte, syscall.CmsgSpace(3*4)+syscall.CmsgSpace(syscall.SizeofUcred))
 	n, on, _, _, err := c.ReadMsgUnix(b, oob)
+	if n == 0 && (err == nil || errors.Is(err, io.EOF)) {
+		// Linux looks for a message first and for the end afterwards (unix_dgram_recvmsg): when both come in between, the end is
+		// reported, and the message is still there.
+		n, on, _, _, err = c.ReadMsgUnix(b, oob)
+	}
 	if err != nil {
 		return nil, 0, err
 	}
