@@ -52,7 +52,7 @@ func (n *Node) adopt() error {
 		g, err := findRegion(pid, n.code)
 		if err != nil {
 			n.log.Error("a process holds a shared page that this agent cannot read; it is left alone", "pid", pid, "err", err)
-			n.strays.Store(true) // it may be a guest
+			n.leaveAlone(pid) // it may be a guest
 			continue
 		}
 		if g == nil {
@@ -80,7 +80,7 @@ func (n *Node) adopt() error {
 		switch {
 		case thaw.IsKeeper(f.uid):
 			if err = n.adoptGuest(f, guests); err != nil {
-				n.strays.Store(true)
+				n.leaveAlone(f.pid)
 			}
 		case thaw.IsGuest(f.uid):
 			continue // with its keeper
@@ -312,7 +312,7 @@ func (n *Node) adoptGuest(k found, guests []found) error {
 				t, err := n.adoptMember(den, i, home, body, listeners[k.g.Member(i).Listener])
 				if err != nil {
 					n.log.Error("a guest that an earlier agent left could not be taken up", "pid", body.pid, "home", home, "number", pid, "err", err)
-					n.strays.Store(true)
+					n.leaveAlone(body.pid)
 					continue
 				}
 				tenants = append(tenants, t)

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"os/exec"
 	"testing"
 	"time"
 
@@ -152,8 +153,19 @@ func TestHasGuest(t *testing.T) {
 		}
 	}
 	n := &Node{}
-	n.strays.Store(true)
+	c := exec.Command("sleep", "60")
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	n.leaveAlone(c.Process.Pid)
 	if !n.hasGuest("n1", p).Has {
 		t.Error("a guest may run that this agent could not take up, and it says that there is none")
+	}
+	if err := c.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = c.Wait() // killed
+	if n.hasGuest("n1", p).Has {
+		t.Error("what this agent could not take up has ended, and it says that there may be a guest")
 	}
 }

@@ -4,12 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"slices"
 	"sync/atomic"
 	"time"
 
 	"mosix/internal/fault"
 	"mosix/internal/id"
 	"mosix/internal/kern"
+	"mosix/internal/procfs"
 	"mosix/internal/stub"
 	"mosix/internal/transport"
 )
@@ -52,6 +54,7 @@ func (q *inquiry) begin(a *away) {
 	}
 	done, ok := a.use()
 	if !ok {
+		q.busy.Store(false)
 		return
 	}
 	a.n.goes(func() {
@@ -100,5 +103,25 @@ func (n *Node) asksForGuest(host id.Node, p id.Process) (has bool, err error) {
 func (n *Node) hasGuest(home id.Node, p id.Process) guestAnswer {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return guestAnswer{Op: opHasGuest, Has: n.strays.Load() || p.Home != home || n.guests[p] != nil || n.leaving[p] > 0}
+	n.strays = slices.DeleteFunc(n.strays, func(s stray) bool { return !s.isThere() })
+	return guestAnswer{Op: opHasGuest, Has: len(n.strays) > 0 || p.Home != home || n.guests[p] != nil || n.leaving[p] > 0}
+}
+
+// stray is a process that may be a guest, or keep some, and that this agent knows no more of.
+type stray struct {
+	pid   int
+	start uint64
+}
+
+func (s stray) isThere() bool { return isThere(id.Process{PID: id.HomePID(s.pid), Start: s.start}) }
+
+// leaveAlone notes that process pid could not be taken up. As long as it has not ended no home is told that a guest of its has.
+func (n *Node) leaveAlone(pid int) {
+	st, err := procfs.Default.Stat(pid)
+	if err != nil {
+		return // it has ended
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.strays = append(n.strays, stray{pid, st.Start})
 }

@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"mosix/gossip/peer"
@@ -47,7 +46,7 @@ type Node struct {
 	records map[id.Process]*record // of processes whose home this is and that have moved, or are moving
 	guests  map[id.Process]*tenant
 	leaving map[id.Process]int // guests that are ended just now, by how many have that name
-	strays  atomic.Bool        // guests may run here that this agent could not take up
+	strays  []stray            // what this agent could not take up, and may be guests
 	history []control.Move
 	closing bool
 
