@@ -68,7 +68,7 @@ func tableMiddle() []Row {
 			rule(Guest, isNull(3)).
 			rule(Both, Cond{1, futexRealtimeMask, []uint64{futexWaitBitset | futexRealtime, futexWaitRequeuePI | futexRealtime,
 				futexLockPI2 | futexRealtime, futexLockPI, futexLockPI | futexRealtime}}).
-			note("a guest shares memory with its family alone, which is on the same host. Both: a wait until a realtime, which is home's"),
+			note("a guest shares memory with its family alone, which is on the same host. Both: a wait until a realtime, which is home's: where the host's clock is another it comes home"),
 		home(203, "sched_setaffinity", num("pid"), num("len"), rdN("mask", 1, 1).over(8192, einval)).
 			note("kept at home, whose processors it names; the host places its guests itself"),
 		home(204, "sched_getaffinity", num("pid"), num("len"), wrN("mask", 1, 1).capped(8192).when(RetBytes)).

@@ -48,7 +48,7 @@ func (g *Guest) both(c *call, row *homeproxy.Row, args [6]uint64) {
 	case sysGetrusage, sysTimes, abi.SysPrlimit, sysSetrlimit: // home's answer is amended
 		g.forward(c, row, args)
 	case abi.SysFutex:
-		g.futex(c, row, args)
+		g.futex(c, row)
 	case abi.SysPrctl:
 		g.homeFirst(c, args)
 	default:

@@ -127,10 +127,9 @@ type call struct {
 	sent     uint64    // signals that other threads have sent to this one, for which it is looked at
 	sentAt   time.Time // … the latest
 	wish     *homeproxy.Clone
-	homeward bool   // its thread goes home before it learns the result
-	deadline uint64 // where the program has the realtime until which it waits; 0: nowhere, or it may stay as it is
-	retired  bool   // it is the end of the leading thread, and never ends
-	waiting  bool   // for a child that uses the caller's memory
+	homeward bool // its thread goes home before it learns the result
+	retired  bool // it is the end of the leading thread, and never ends
+	waiting  bool // for a child that uses the caller's memory
 	exec     bool
 	age      uint64 // of what is known of devices, when home was asked
 	cancels  bool   // it is to end, whatever has become of it at home
@@ -632,7 +631,6 @@ func (g *Guest) Freeze(p *tracer.Process, quit func() bool) ([]abi.Siginfo, erro
 	p.Quit = nil
 	g.unheard(p.Held()...)
 	g.unsuspend(p.Held()...)
-	g.undelay(p.Held()...)
 	if err == nil {
 		err = g.link.Hold() // signals that come later find the process at home
 	}

@@ -25,10 +25,7 @@ func (g *Guest) answerStopped(c *call, ret int64) {
 		return
 	}
 	g.mu.Unlock()
-	g.atStop(c, ret, func(t *tracer.Thread) error {
-		g.delay(c, t)
-		return g.suspend(c, t, ret)
-	})
+	g.atStop(c, ret, func(t *tracer.Thread) error { return g.suspend(c, t, ret) })
 }
 
 // atStop stops the thread of c, answers c with ret in the meantime, brings in what waits, does f and lets the thread go.

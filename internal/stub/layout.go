@@ -26,8 +26,7 @@ import "mosix/internal/mem"
 //	3  2026-11  a guest's realtime follows home's: Header.Clock
 //	4  2026-11  families: Header.FamilyPID and FamilyStart; each Member has a Listener of its own
 //	5  2026-11  a batch may end without a trap (R13); a guest's suspended calls have the place of the ring
-//	6  2026-11  a guest's suspended calls have two thirds of it, deadlines of its futexes the rest
-const Version = 6
+const Version = 5
 
 // Offsets and sizes of the region's parts, in bytes.
 const (
@@ -211,15 +210,7 @@ type Suspended struct{ Mask, Nr, RDI, RSI uint64 }
 const (
 	SuspendedOff   = RingOff
 	SuspendedSize  = 32
-	SuspendedCalls = 1024
-)
-
-// The deadlines of a guest's futexes lie behind them: a timespec by the host's realtime, the address of the program's own, by home's, and the
-// number of the thread.
-const (
-	DeadlinesOff = SuspendedOff + SuspendedCalls*SuspendedSize
-	DeadlineSize = 32
-	Deadlines    = (TableOff - DeadlinesOff) / DeadlineSize
+	SuspendedCalls = (TableOff - RingOff) / SuspendedSize
 )
 
 // NoticesOff is where, in a keeper's region, the last call stands that was taken from each listener, as the kernel has written it: at the
