@@ -1,6 +1,5 @@
 package homeproxy
 
-// tableMiddle holds the calls 156 to 313.
 // Operations of futex that wait until a time of CLOCK_REALTIME: with the flag for that, and PI locks of the first kind always. The flag of
 // private futexes is left out.
 const (
@@ -10,6 +9,7 @@ const (
 	futexWaitRequeuePI, futexLockPI2 = 11, 13
 )
 
+// tableMiddle holds the calls 156 to 313.
 func tableMiddle() []Row {
 	return []Row{
 		gone(156, "_sysctl"),

@@ -113,7 +113,11 @@ type stray struct {
 	start uint64
 }
 
-func (s stray) isThere() bool { return isThere(id.Process{PID: id.HomePID(s.pid), Start: s.start}) }
+// isThere is true also of one whose first thread has ended: others of it may run.
+func (s stray) isThere() bool {
+	st, err := procfs.Default.Stat(s.pid)
+	return err == nil && st.Start == s.start
+}
 
 // leaveAlone notes that process pid could not be taken up. As long as it has not ended no home is told that a guest of its has.
 func (n *Node) leaveAlone(pid int) {

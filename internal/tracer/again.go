@@ -105,15 +105,21 @@ func (t *Thread) remember(then func()) {
 			defer then()
 		}
 		for ; time.Now().Before(late); time.Sleep(50 * time.Microsecond) {
-			s, err := SleepOf(pid, tid)
-			if now, in, err2 := InCall(pid, tid); err != nil || err2 != nil {
-				return
-			} else if in {
-				if now.NR == nr && now.Args == args {
-					shortened.put(tid, shortWait{now, s.Switches, until})
-				}
+			s, serr := SleepOf(pid, tid) // not every kernel tells
+			now, in, err := InCall(pid, tid)
+			if err != nil {
 				return
 			}
+			if !in {
+				continue
+			}
+			if after, err := SleepOf(pid, tid); serr == nil && err == nil && after != s {
+				continue // it was still on its way
+			}
+			if serr == nil && now.NR == nr && now.Args == args {
+				shortened.put(tid, shortWait{now, s.Switches, until})
+			}
+			return
 		}
 	}
 }
