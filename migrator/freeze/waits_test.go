@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -21,13 +22,17 @@ const childEnv = "FREEZE_TEST_CHILD"
 
 const waitFor = 60 * time.Millisecond
 
+// computed is what a program that only computes counts in.
+var computed atomic.Uint64
+
 func TestMain(m *testing.M) {
 	switch name, path, _ := strings.Cut(os.Getenv(childEnv), " "); name {
 	case "waits":
 		runtime.LockOSThread()
 		waitsAndSays(path)
 	case "computes":
-		for {
+		for n := uint64(0); ; n++ {
+			computed.Store(n)
 		}
 	}
 	os.Exit(m.Run())
