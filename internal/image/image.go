@@ -138,6 +138,18 @@ func (a Area) Same(b Area, r mem.Range) bool {
 	return a.Advice&b.Advice&AdviceKnown == 0 || a.Advice&NoReserve == b.Advice&NoReserve
 }
 
+// Stays reports whether what a process has in r, a part of its area have, can become what a is there and keep its pages. Who looks
+// for pages that must travel, and who puts them in, go by the same rule: where it is false all pages of r travel anew.
+func (a Area) Stays(have Area, r mem.Range) bool {
+	return a.Same(have, r) && (a.File || !stuck(have.Advice, a.Advice))
+}
+
+// stuck reports whether an area that was advised have is never again as one of which nothing but want was said.
+func stuck(have, want Advice) bool {
+	const huge = HugePage | NoHugePage
+	return have&want&AdviceKnown != 0 && have&huge != 0 && want&huge == 0
+}
+
 // Writable reports whether the process may write the area now.
 func (a Area) Writable() bool { return a.Prot&abi.ProtWrite != 0 }
 

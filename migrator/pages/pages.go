@@ -26,7 +26,7 @@ type Source struct {
 	Writers sync.Locker
 	pagemap *os.File
 	mem     *os.File
-	armed   map[mem.Range]bool // ranges whose kernel registration was made by us and seen to work
+	armed   map[mem.Range]image.Area // what was taken for these areas in the last round, and their registration seen to work
 	scan    []kern.PageRegion
 	buf     []byte
 }
@@ -37,7 +37,7 @@ func Open(p *tracer.Process) (*Source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open pagemap of %d: %w", p.PID, err)
 	}
-	return &Source{PID: p.PID, pagemap: pm, mem: p.Mem, armed: map[mem.Range]bool{},
+	return &Source{PID: p.PID, pagemap: pm, mem: p.Mem, armed: map[mem.Range]image.Area{},
 		scan: make([]kern.PageRegion, 4096), buf: make([]byte, 0, chunkBytes+64*1024)}, nil
 }
 
@@ -98,12 +98,14 @@ func (d Dirty) Bytes() uint64 { return mem.Bytes(d.Send) }
 // so is all that a process can only read of a file that it shares. skip names areas that are not looked at.
 func (s *Source) Round(areas []image.Area, first bool, skip func(image.Area) bool) (Dirty, error) {
 	var d Dirty
+	was := s.armed
+	s.armed = make(map[mem.Range]image.Area, len(areas))
 	for _, a := range areas {
 		if skip != nil && skip(a) || a.Fixed() {
 			continue
 		}
 		if s.Uffd != nil && a.Prot != abi.ProtNone {
-			if err := s.tracked(a, first, &d); err != nil {
+			if err := s.tracked(a, was, first, &d); err != nil {
 				return d, err
 			}
 			continue
@@ -120,10 +122,15 @@ func (s *Source) Round(areas []image.Area, first bool, skip func(image.Area) boo
 }
 
 // tracked takes the written pages of an armed area, arming it when it is not.
-func (s *Source) tracked(a image.Area, first bool, d *Dirty) error {
-	if s.armed[a.Range] {
+//
+// The areas are those of a look at a process that runs: by the time a range is armed and its pages are taken there may be other
+// memory in it than that of the area. So only if the next round sees the same area again, still armed, are the pages that the target
+// has put into it those of that area.
+func (s *Source) tracked(a image.Area, was map[mem.Range]image.Area, first bool, d *Dirty) error {
+	if x, ok := was[a.Range]; ok && a.Stays(x, a.Range) {
 		rs, err := s.written(a.Range)
 		if err == nil {
+			s.armed[a.Range] = a
 			for _, r := range rs {
 				if empty(a, r) { // given back since the last round
 					d.Zap = append(d.Zap, r.Range)
@@ -151,7 +158,7 @@ func (s *Source) tracked(a image.Area, first bool, d *Dirty) error {
 		d.Send = append(d.Send, there.Send...) // an area that cannot be watched is taken whole each time
 		return nil
 	}
-	s.armed[a.Range] = true
+	s.armed[a.Range] = a
 	rs, err := s.mark(a.Range)
 	if err != nil {
 		return err

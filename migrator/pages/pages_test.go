@@ -84,30 +84,35 @@ func (v *victim) areas() ([]image.Area, error) {
 	return as, err
 }
 
-// copied is the memory at the target, page by page; what is not there is zero.
-type copied map[mem.Addr][]byte
-
-// layout does what the target does with the areas and with what is void.
-func (c copied) layout(as []image.Area, zap []mem.Range) {
-	for a := range c {
-		gone := image.Find(as, a) == nil
-		for _, z := range zap {
-			gone = gone || z.Contains(a)
-		}
-		if gone {
-			delete(c, a)
-		}
-	}
+// copied is the memory at the target.
+type copied struct {
+	pages map[mem.Addr][]byte // what is not there is zero
+	areas []image.Area
 }
 
-func (c copied) frame(f []byte) error {
+// layout does what the target does with the areas and with what is void.
+func (c *copied) layout(as []image.Area, zap []mem.Range) {
+	for at := range c.pages {
+		have, want := image.Find(c.areas, at), image.Find(as, at)
+		gone := have == nil || want == nil || !want.Stays(*have, mem.Range{Start: at, End: at + mem.PageSize})
+		for _, z := range zap {
+			gone = gone || z.Contains(at)
+		}
+		if gone {
+			delete(c.pages, at)
+		}
+	}
+	c.areas = as
+}
+
+func (c *copied) frame(f []byte) error {
 	rs, data, err := Parse(f)
 	if err != nil {
 		return err
 	}
 	for _, r := range rs {
 		for a := r.Start; a < r.End; a += mem.PageSize {
-			c[a] = bytes.Clone(data[:mem.PageSize])
+			c.pages[a] = bytes.Clone(data[:mem.PageSize])
 			data = data[mem.PageSize:]
 		}
 	}
@@ -115,14 +120,14 @@ func (c copied) frame(f []byte) error {
 }
 
 // differ compares with the true memory of the held process, all of it.
-func (c copied) differ(p *tracer.Process, as []image.Area) error {
+func (c *copied) differ(p *tracer.Process, as []image.Area) error {
 	pm, err := os.Open(fmt.Sprintf("/proc/%d/pagemap", p.PID))
 	if err != nil {
 		return err
 	}
 	defer pm.Close()
 	look := map[mem.Addr]bool{}
-	for a := range c {
+	for a := range c.pages {
 		look[a] = true
 	}
 	for _, a := range as {
@@ -145,12 +150,12 @@ func (c copied) differ(p *tracer.Process, as []image.Area) error {
 	var bad []string
 	for a := range look {
 		if n, err := p.Mem.ReadAt(b, int64(a)); err != nil || n != len(b) {
-			if _, ok := c[a]; ok {
+			if _, ok := c.pages[a]; ok {
 				bad = append(bad, fmt.Sprintf("%x was sent and cannot be read: %v", uint64(a), err))
 			}
 			continue
 		}
-		have, ok := c[a]
+		have, ok := c.pages[a]
 		if !ok {
 			have = zero
 			if x := image.Find(as, a); x.File { // the target has it from the file
@@ -184,7 +189,8 @@ func inFile(pid int, a image.Area, at mem.Addr) ([]byte, error) {
 }
 
 // move copies the victim while between changes it: a round before each of its parts, and a last one when it is held. It
-// returns the differences between what arrived and what is true, and how many bytes each round sent.
+// returns the differences between what arrived and what is true, and how many bytes each round sent. What stands behind a "|" in a
+// part is done in the round after it, between the look at the areas and the look at their pages.
 func move(v *victim, track, honourZap bool, between ...string) (sent []uint64, err error) {
 	err = tracer.Run(func() error {
 		p, err := tracer.Open(v.cmd.Process.Pid, stub.Load())
@@ -207,9 +213,13 @@ func move(v *victim, track, honourZap bool, between ...string) (sent []uint64, e
 				return err
 			}
 		}
-		c := copied{}
+		c := copied{pages: map[mem.Addr][]byte{}}
+		meanwhile := ""
 		round := func(first bool) error {
 			as, err := v.areas()
+			if err == nil {
+				err = v.tell(meanwhile)
+			}
 			if err != nil {
 				return err
 			}
@@ -231,9 +241,11 @@ func move(v *victim, track, honourZap bool, between ...string) (sent []uint64, e
 					return err
 				}
 			}
-			if err := v.tell(lines); err != nil {
+			before, after, _ := strings.Cut(lines, "|")
+			if err := v.tell(before); err != nil {
 				return err
 			}
+			meanwhile = after
 		}
 		if v.still != nil {
 			v.still()
@@ -319,9 +331,19 @@ func TestRounds(t *testing.T) {
 		{"a file that is shorter than its mapping", "file 0x200000000000 0x8000 3 0x2345",
 			[]string{"poke 0x200000000000 1\npoke 0x200000002fff 9", "poke 0x200000001000 1"}, false},
 		{"a file in the place of memory", "anon 0x200000000000 0x8000 3\nfill 0x200000000000 0x8000 1",
-			[]string{"unmap 0x200000000000 0x8000\nfile 0x200000000000 0x8000 3 0x3000", "poke 0x200000001000 1"}, true},
+			[]string{"unmap 0x200000000000 0x8000\nfile 0x200000000000 0x8000 3 0x3000", "poke 0x200000001000 1"}, false},
 		{"memory in the place of a file", "file 0x200000000000 0x8000 3 0x8000",
 			[]string{"replace 0x200000000000 0x8000 3\npoke 0x200000003000 1", "poke 0x200000001000 1"}, false},
+		{"another mapping while it is looked at", "anon 0x200000000000 0x8000 3\nfill 0x200000000000 0x8000 1",
+			[]string{"nothing | unmap 0x200000000000 0x8000\nfile 0x200000000000 0x8000 3 0x8000\nfill 0x200000000000 0x3000 2", "nothing", "nothing"}, false},
+		{"memory in the place of a file while it is looked at", "nothing",
+			[]string{"file 0x200000000000 0x8000 3 0x2000 | replace 0x200000000000 0x8000 3\nfill 0x200000000000 0x8000 2", "nothing", "nothing"}, false},
+		{"gone and back while it is looked at", "anon 0x200000000000 0x8000 3\nfill 0x200000000000 0x8000 1",
+			[]string{"nothing | replace 0x200000000000 0x10000 3\nfill 0x200000000000 0x10000 2",
+				"nothing | unmap 0x200000000000 0x10000\nfile 0x200000000000 0x8000 3 0x8000\npoke 0x200000001000 3", "nothing", "nothing"}, false},
+		{"longer for one look", "file 0x200000000000 0x8000 3 0x8000\nfill 0x200000000000 0x2000 1",
+			[]string{"replace 0x200000000000 0x10000 3\nfill 0x200000000000 0x1000 5 | unmap 0x200000000000 0x10000\nfile 0x200000000000 0x8000 3 0x8000\nfill 0x200000000000 0x4000 2\nanon 0x200000008000 0x8000 3",
+				"unmap 0x200000008000 0x8000", "nothing", "nothing"}, false},
 		{"the stack grows", "stack 0x4000", []string{"stack 0x8000", "stack 0x20000", "nothing"}, false},
 		{"a child is born", "anon 0x200000000000 0x8000 3\nfill 0x200000000000 0x8000 1",
 			[]string{"fork\npoke 0x200000001000 1", "poke 0x200000002000 1", "reap\npoke 0x200000003000 1"}, false},
@@ -610,7 +632,7 @@ func TestFrames(t *testing.T) {
 		"hole, then a piece": {[]mem.Range{{Start: base + 0x6000, End: base + 0x7000}, {Start: base + 0x9000, End: base + 0xa000}}, 1, 0x1000},
 	} {
 		err := v.held(func(p *tracer.Process, s *Source) error {
-			got, frames := copied{}, 0
+			got, frames := copied{pages: map[mem.Addr][]byte{}}, 0
 			n, err := s.Send(c.rs, func(f []byte) error {
 				frames++
 				if rs, data, err := Parse(f); err != nil || len(data) > chunkBytes || len(rs) > maxRuns || len(f) != 4+16*len(rs)+len(data) {
@@ -618,11 +640,11 @@ func TestFrames(t *testing.T) {
 				}
 				return got.frame(f)
 			})
-			if err != nil || n != c.want || frames < c.frames || c.want == 0 && frames > 0 || uint64(len(got))*mem.PageSize != n {
-				return fmt.Errorf("%d bytes in %d frames, %d pages, want %d bytes: %w", n, frames, len(got), c.want, err)
+			if err != nil || n != c.want || frames < c.frames || c.want == 0 && frames > 0 || uint64(len(got.pages))*mem.PageSize != n {
+				return fmt.Errorf("%d bytes in %d frames, %d pages, want %d bytes: %w", n, frames, len(got.pages), c.want, err)
 			}
 			b := make([]byte, mem.PageSize)
-			for a, have := range got {
+			for a, have := range got.pages {
 				if _, err := p.Mem.ReadAt(b, int64(a)); err != nil || !bytes.Equal(have, b) {
 					return fmt.Errorf("page %x is wrong, %w", uint64(a), err)
 				}

@@ -1,9 +1,12 @@
 package thaw
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strconv"
 	"time"
@@ -59,6 +62,7 @@ type Guest struct {
 
 	tids  map[id.HomePID]int
 	areas []image.Area
+	lost  map[mem.Addr]bool // pages that could not be written, and have not come again
 
 	shut    map[mem.Range]uint8 // read-only areas that are closed for writing already
 	patched bool                // the clocks are home's
@@ -92,7 +96,7 @@ func (n *Nest) Join(plan Plan, code *stub.Code) error {
 }
 
 func (n *Nest) add(plan Plan) *Guest {
-	g := &Guest{Nest: n, Plan: plan, tids: map[id.HomePID]int{}}
+	g := &Guest{Nest: n, Plan: plan, tids: map[id.HomePID]int{}, lost: map[mem.Addr]bool{}}
 	n.Guests = append(n.Guests, g)
 	return g
 }
@@ -329,6 +333,7 @@ func (g *Guest) Layout(as []image.Area, zap []mem.Range) error {
 	}
 	was := g.areas
 	g.areas = as
+	g.forget(was, zap)
 	shut := map[mem.Range]uint8{}
 	for _, a := range as {
 		if prot, ok := g.shut[a.Range]; ok && prot == a.Prot {
@@ -339,6 +344,17 @@ func (g *Guest) Layout(as []image.Area, zap []mem.Range) error {
 	}
 	g.shut = shut
 	return nil
+}
+
+// forget takes from the lost pages those that the source sends again: what has been emptied, and what is other memory than it was.
+func (g *Guest) forget(was []image.Area, zap []mem.Range) {
+	for at := range g.lost {
+		r := mem.Range{Start: at, End: at + mem.PageSize}
+		have, want := image.Find(was, at), image.Find(g.areas, at)
+		if have == nil || want == nil || !want.Stays(*have, r) || slices.ContainsFunc(zap, func(z mem.Range) bool { return z.Contains(at) }) {
+			delete(g.lost, at)
+		}
+	}
 }
 
 // Settle does, while the process still runs at home, what Final would have to do: it is called when a round has come in. What
@@ -372,13 +388,45 @@ func (g *Guest) setClocks() error {
 	return PatchClocks(g.P, g.Plan.VDSO.Data, g.Plan.Clocks.Real)
 }
 
-// Pages writes a frame of memory.
+// Pages writes a frame of memory. A page that cannot be written may be one of memory that the process has mapped since its areas
+// were looked at, behind the end of a file that was there: then all of it comes again, and the guest must have it when it is completed.
 func (g *Guest) Pages(frame []byte) error {
 	lost, err := pages.Write(g.P.PID, g.P.Mem, frame)
-	if err == nil && len(lost) > 0 {
-		err = fmt.Errorf("%d pages, from %#x on, could not be written into the guest of %v", len(lost), uint64(lost[0]), g.Plan.Process)
+	if err != nil {
+		return err
 	}
-	return err
+	if len(g.lost) > 0 {
+		rs, _, err := pages.Parse(frame)
+		if err != nil {
+			return err
+		}
+		for at := range g.lost {
+			if slices.ContainsFunc(rs, func(r mem.Range) bool { return r.Contains(at) }) {
+				delete(g.lost, at)
+			}
+		}
+	}
+	for _, at := range lost {
+		g.lost[at] = true
+	}
+	const most = 1 << 16 // what a process maps in the time of a look is less
+	if len(g.lost) > most {
+		return g.whole()
+	}
+	return nil
+}
+
+// whole reports whether all pages that have come are in the guest.
+func (g *Guest) whole() error {
+	if len(g.lost) == 0 {
+		return nil
+	}
+	first := slices.Min(slices.Collect(maps.Keys(g.lost)))
+	where := "no area"
+	if a := image.Find(g.areas, first); a != nil {
+		where = fmt.Sprintf("%v of %s", a.Range, cmp.Or(a.Name, "anonymous memory"))
+	}
+	return fmt.Errorf("%d pages, from %#x on (%s), could not be written into the guest of %v", len(g.lost), uint64(first), where, g.Plan.Process)
 }
 
 // Final completes the family from its image: after it, Ready and Run alone are missing.
@@ -389,6 +437,9 @@ func (n *Nest) Final(f *image.Family) error {
 	for i, g := range n.Guests { // all before the first: it gives up what stands for objects
 		if g.Plan.Process.PID != f.Members[i].PID {
 			return fmt.Errorf("process %d of the image of %v is %d, prepared was %v", i, f.Process, f.Members[i].PID, g.Plan.Process)
+		}
+		if err := g.whole(); err != nil {
+			return err
 		}
 		if err := g.Layout(f.Members[i].Areas, nil); err != nil {
 			return err

@@ -40,13 +40,7 @@ func pieces(cur, want []image.Area) []piece {
 
 // stays reports whether the memory that the process has at p can become what is wanted there.
 func (p *piece) stays() bool {
-	return p.cur != nil && p.Same(*p.cur, p.Range) && (p.File || !stuck(p.cur.Advice, p.Advice))
-}
-
-// stuck reports whether an area that was advised have is never again as one of which nothing but want was said.
-func stuck(have, want image.Advice) bool {
-	const huge = image.HugePage | image.NoHugePage
-	return have&want&image.AdviceKnown != 0 && have&huge != 0 && want&huge == 0
+	return p.cur != nil && p.Stays(*p.cur, p.Range)
 }
 
 // unmapCalls takes away what no area of want is at.
