@@ -105,9 +105,10 @@ func tableMiddle() []Row {
 			same(Both, 8, "CLOCK_REALTIME_ALARM", "home's clock"), same(Both, 11, "CLOCK_TAI", "home's clock"),
 			same(Both, 2, "CLOCK_PROCESS_CPUTIME_ID", "home's count and what was used away"),
 			same(Both, 3, "CLOCK_THREAD_CPUTIME_ID", "home's count and what was used away"),
-			same(Home, 9, "CLOCK_BOOTTIME_ALARM", "")).
+			same(Home, 9, "CLOCK_BOOTTIME_ALARM", ""), same(Home, 4, "CLOCK_MONOTONIC_RAW", "")).
 			note("a clock of CPU time that a number of a process or a thread names: what was used away is added if it is its own"),
-		home(229, "clock_getres", num("clockid"), wr("res", sizeTimespec)).by(0, localClocks()),
+		home(229, "clock_getres", num("clockid"), wr("res", sizeTimespec)).
+			by(0, localClocks(), same(Guest, 4, "CLOCK_MONOTONIC_RAW", "as fine as everywhere")),
 		come(230, "clock_nanosleep", "CPU time passes where the process runs").
 			args(num("clockid"), num("flags"), rd("req", sizeTimespec), rw("rem", sizeTimespec).when(OnInterrupt).inPlace().opt()).
 			by(0, wallClocks(Home)...).block(516).time(2, TimeoutTimespec).

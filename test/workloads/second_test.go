@@ -103,9 +103,6 @@ func TestSecondKernel(t *testing.T) {
 	}
 	t.Logf("%s runs Linux %s", home, strings.TrimSpace(string(release)))
 	for _, w := range list {
-		if w.Name == "clocks" {
-			w.Line += " without-raw"
-		}
 		t.Run(w.Name, func(t *testing.T) {
 			native, err := Do(m, w, w.Name+".native", nil)
 			if err != nil {

@@ -1,6 +1,6 @@
 /*
  * clocks: reads every clock that the vDSO has, all the time. None goes back, coarse ones are not far behind, and how fine they are
- * does not change. With a third argument it leaves CLOCK_MONOTONIC_RAW out, which is the host's own.
+ * does not change. CLOCK_MONOTONIC_RAW is read seldom: away from home it is a question to home.
  */
 #include "work.h"
 #include <sched.h>
@@ -19,16 +19,17 @@ int main(int argc, char **argv)
 	static const clockid_t ids[] = {CLOCK_REALTIME, CLOCK_REALTIME_COARSE, CLOCK_MONOTONIC, CLOCK_MONOTONIC_COARSE, CLOCK_BOOTTIME, CLOCK_TAI, CLOCK_MONOTONIC_RAW};
 	enum { ALL = sizeof ids / sizeof *ids };
 	int64_t last[ALL] = {0}, fine[ALL];
-	const int N = argc > 3 ? ALL - 1 : ALL;
 	work_begin(argc, argv);
-	for (int i = 0; i < N; i++) {
+	for (int i = 0; i < ALL; i++) {
 		struct timespec t;
 		CHECK(clock_getres(ids[i], &t) == 0);
 		fine[i] = (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 	}
 	while (work_more()) {
 		for (int k = 0; k < 20000; k++) {
-			for (int i = 0; i < N; i++) {
+			for (int i = 0; i < ALL; i++) {
+				if (ids[i] == CLOCK_MONOTONIC_RAW && k % 200 != 0)
+					continue;
 				int64_t now = ns(ids[i]);
 				if (now < last[i])
 					bad("round %ld: clock %d went back by %lld ns, from %lld", work_rounds, (int)ids[i], (long long)(last[i] - now), (long long)last[i]);
@@ -44,11 +45,11 @@ int main(int argc, char **argv)
 			unsigned cpu = ~0u;
 			CHECK(syscall(SYS_getcpu, &cpu, NULL, NULL) == 0 && sched_getcpu() >= 0);
 		}
-		for (int i = 0; i < N; i++) {
+		for (int i = 0; i < ALL; i++) {
 			struct timespec t;
 			CHECK(clock_getres(ids[i], &t) == 0 && (int64_t)t.tv_sec * 1000000000 + t.tv_nsec == fine[i]);
 		}
-		report("clocks", N);
+		report("clocks", ALL);
 	}
 	return work_end();
 }
