@@ -96,6 +96,8 @@ const (
 	ClockRealtime  = unix.CLOCK_REALTIME
 	ClockMonotonic = unix.CLOCK_MONOTONIC
 	ClockBoottime  = unix.CLOCK_BOOTTIME
+	// As of the last tick.
+	ClockMonotonicCoarse = unix.CLOCK_MONOTONIC_COARSE
 )
 
 // Now reads a clock, in nanoseconds.

@@ -292,7 +292,7 @@ func (h *homecomer) run() error {
 		return err
 	}
 	b0 := time.Now()
-	h.env.awaitClocks(h.family, h.env.readings(thaw.Clocks{Real: h.env.Realtime() - kern.Now(kern.ClockMonotonic)}))
+	h.env.awaitClocks(h.family, thaw.Clocks{Real: h.env.Realtime() - kern.Now(kern.ClockMonotonic)}, true)
 	for _, x := range h.all {
 		if err := thaw.Back(x.p, x.last); err != nil {
 			return err

@@ -284,7 +284,7 @@ func (t *target) decide(run func([]*Arrived)) error {
 		return err
 	}
 	if ClockUncorrected.Hit() == nil {
-		t.env.awaitClocks(t.family, t.env.readings(t.nest.Guests[0].Plan.Clocks))
+		t.env.awaitClocks(t.family, t.nest.Guests[0].Plan.Clocks, false)
 	}
 	all := t.arrived()
 	run(all)

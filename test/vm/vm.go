@@ -2,6 +2,7 @@ package vm
 
 import (
 	"bytes"
+	"debug/elf"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +11,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -29,8 +32,8 @@ type Kernel struct {
 	Modules []string // in the order in which they are loaded
 }
 
-// modules are what a machine's network needs, in the order in which they need one another. A kernel may have some built in.
-var modules = []string{"virtio", "virtio_ring", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci", "failover", "net_failover", "virtio_net"}
+// modules are what a machine's network needs. A kernel may have some built in, and others may need more.
+var modules = []string{"virtio_pci", "virtio_net"}
 
 // FindKernel finds a kernel in the folder that KernelEnv names, or in bin/kernel of the sources, where test/vm/fetch puts one.
 func FindKernel() (k Kernel, err error) {
@@ -50,19 +53,53 @@ func FindKernel() (k Kernel, err error) {
 	if _, err := exec.LookPath(qemu); err != nil {
 		return k, fmt.Errorf("%w: %w", ErrMissing, err)
 	}
+	have := map[string]string{}
+	err = filepath.WalkDir(filepath.Join(dir, "lib", "modules"), func(path string, _ os.DirEntry, err error) error {
+		if name, ok := strings.CutSuffix(filepath.Base(path), ".ko"); ok && err == nil {
+			have[strings.ReplaceAll(name, "-", "_")] = path
+		}
+		return err
+	})
 	for _, name := range modules {
-		err = filepath.WalkDir(filepath.Join(dir, "lib", "modules"), func(path string, _ os.DirEntry, err error) error {
-			if err == nil && filepath.Base(path) == name+".ko" {
-				k.Modules = append(k.Modules, path)
-				return filepath.SkipAll
-			}
-			return err
-		})
-		if err != nil {
-			return k, err
+		if err == nil {
+			err = k.load(name, have)
 		}
 	}
-	return k, nil
+	return k, err
+}
+
+// load adds a module of those that there are, behind those that it needs.
+func (k *Kernel) load(name string, have map[string]string) error {
+	path, ok := have[name]
+	if !ok || slices.Contains(k.Modules, path) {
+		return nil
+	}
+	f, err := elf.Open(path)
+	if err != nil {
+		return fmt.Errorf("read the module %s: %w", path, err)
+	}
+	defer f.Close()
+	info := f.Section(".modinfo")
+	if info == nil {
+		return fmt.Errorf("the module %s does not say what it needs", path)
+	}
+	b, err := info.Data()
+	if err != nil {
+		return fmt.Errorf("read the module %s: %w", path, err)
+	}
+	for line := range strings.SplitSeq(string(b), "\x00") {
+		needs, _ := strings.CutPrefix(line, "depends=")
+		if needs == line || needs == "" {
+			continue
+		}
+		for other := range strings.SplitSeq(needs, ",") {
+			if err := k.load(strings.ReplaceAll(other, "-", "_"), have); err != nil {
+				return err
+			}
+		}
+	}
+	k.Modules = append(k.Modules, path)
+	return nil
 }
 
 const qemu = "qemu-system-x86_64"
