@@ -585,10 +585,31 @@ func (t *tenant) WantHome(call string) {
 	}()
 }
 
+// awaitOwnMemory waits until a guest has memory of its own: one that vfork or posix_spawn has made uses its parent's until it executes
+// a program, and what it writes at home its parent would not see.
+func (t *tenant) awaitOwnMemory() error {
+	for late := time.Now().Add(2 * time.Second); t.g.Borrows(); time.Sleep(time.Millisecond) {
+		select {
+		case <-t.done:
+			return nil
+		default:
+		}
+		if time.Now().After(late) {
+			return errors.New("it uses the memory of its parent (vfork) until it executes a program: try again later")
+		}
+	}
+	return nil
+}
+
 var errOnItsWay = errors.New("it is on its way home already")
 
 // sendHome brings a guest home, and those that came with it. It is no error when it has ended or gone meanwhile.
 func (n *Node) sendHome(t *tenant, cause string) error {
+	if cause != causeComeHome {
+		if err := t.awaitOwnMemory(); err != nil {
+			return err
+		}
+	}
 	ts, unlock := t.together()
 	if ts == nil {
 		select {

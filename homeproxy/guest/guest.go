@@ -131,6 +131,7 @@ type call struct {
 	retired  bool // it is the end of the leading thread, and never ends
 	waiting  bool // for a child that uses the caller's memory
 	exec     bool
+	tries    int    // how often home could not execute a program just then
 	age      uint64 // of what is known of devices, when home was asked
 	cancels  bool   // it is to end, whatever has become of it at home
 	begun    int64  // how the kernel would end it for a signal, where the thread had begun to wait in it before; 0: it had not

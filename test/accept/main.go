@@ -58,7 +58,7 @@ func checks() []check {
 type bench struct {
 	ctx      context.Context
 	full     bool           // the sizes and the limits of the acceptance; otherwise small, and without limits of time
-	match    *regexp.Regexp // of the crashes and of the software, only those whose name it finds; nil: all
+	match    *regexp.Regexp // of the crashes, of the software and of the kinds of the soak, only those whose name it finds; nil: all
 	programs *workloads.Programs
 	progress func(format string, args ...any)
 }
@@ -116,7 +116,7 @@ func tail(s string, lines int) string {
 func main() {
 	only := flag.String("only", "", "numbers of the lines to run, such as 4,6")
 	quick := flag.Bool("quick", false, "small sizes, no limits of time")
-	match := flag.String("match", "", "of the crashes of line 5 and the software of line 12, only what this regular expression finds, such as \"out, source-after-park: the link is cut\"")
+	match := flag.String("match", "", "of the crashes of line 5, the software of line 12 and the kinds of line 14, only what this regular expression finds, such as \"out, source-after-park: the link is cut\"")
 	flag.Parse()
 	if err := run(*only, *quick, *match); err != nil {
 		fmt.Fprintln(os.Stderr, "accept:", err)

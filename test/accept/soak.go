@@ -35,15 +35,18 @@ func soak(b *bench) (figures string, err error) {
 	}
 	var list []workloads.Workload
 	for _, w := range workloads.Table() {
-		if slices.Contains(kinds, w.Name) {
+		if slices.Contains(kinds, w.Name) && (b.match == nil || b.match.MatchString(w.Name)) {
 			list = append(list, w)
 		}
+	}
+	if len(list) == 0 {
+		return "", fmt.Errorf("none of the kinds %v is asked for", kinds)
 	}
 	files, missing := b.programs.BuildAll(list)
 	for name, why := range missing {
 		return "", fmt.Errorf("%s: %w", name, why)
 	}
-	c, err := cluster.Up(lab.Options{Name: fmt.Sprintf("soak-%d", os.Getpid()), Nodes: 3, Policy: "none", Bind: files})
+	c, err := cluster.Up(lab.Options{Name: fmt.Sprintf("soak-%d", os.Getpid()), Nodes: 3, Policy: "none", LogLevel: os.Getenv("SOAK_LOG"), Bind: files})
 	if err != nil {
 		return "", err
 	}
@@ -81,7 +84,7 @@ func soak(b *bench) (figures string, err error) {
 		moving = make(chan error, 1)
 	)
 	go func() { moving <- m.About(ctx) }()
-	for slot := range each * len(list) {
+	for slot := range each * len(kinds) {
 		w := list[slot%len(list)]
 		wg.Go(func() {
 			for round := 0; ctx.Err() == nil; round++ {
@@ -102,7 +105,7 @@ func soak(b *bench) (figures string, err error) {
 				mu.Lock()
 				runs++
 				if err != nil {
-					wrong = append(wrong, fmt.Sprintf("%s, run %d of slot %d: %v", w.Name, round, slot, err))
+					wrong = append(wrong, fmt.Sprintf("%s, run %d of slot %d: %v\n%s", w.Name, round, slot, err, workloads.Logs(c, r.PID)))
 					b.progress("%s", wrong[len(wrong)-1])
 				}
 				mu.Unlock()

@@ -55,7 +55,7 @@ func TestAnotherKernel(t *testing.T) {
 				err = w.Check(r)
 			}
 			if err != nil {
-				t.Fatalf("%v\n%s", err, logs(c, r.PID))
+				t.Fatalf("%v\n%s", err, Logs(c, r.PID))
 			}
 			same(t, "to another kernel and back", native, r)
 			if !c.Hit("n2", point) {

@@ -90,7 +90,7 @@ func Do(p Place, w Workload, run string, steps func(pid int) error) (r Result, e
 	select {
 	case <-ended:
 	case <-time.After(patience):
-		return finish(fmt.Errorf("it did not end within %v of being told to:\n%s", patience, standstill(p, r.PID)))
+		return finish(fmt.Errorf("it did not end within %v of being told to; it says:\n%s%s", patience, complaints.String(), standstill(p, r.PID)))
 	}
 	if werr != nil {
 		return finish(werr)
@@ -105,10 +105,20 @@ func Do(p Place, w Workload, run string, steps func(pid int) error) (r Result, e
 	return finish(nil)
 }
 
-// standstill is what there is to be seen of a process that does not end: where it runs, and twice, a second apart, what its
-// threads at home wait for.
+// standstill is what there is to be seen of a process that does not end: where it runs, and twice, a second apart, what its threads
+// at home, and those of its children and theirs, wait for.
 func standstill(p Place, pid int) string {
-	look := fmt.Sprintf(`mosixctl ps 2>&1; for i in 1 2; do for t in /proc/%d/task/*; do cat $t/stat $t/syscall; grep -E '^(State|Sig|Shd|Tracer)' $t/status; done; sleep 1; done`, pid)
+	look := fmt.Sprintf(`mosixctl ps 2>&1
+kids() { for k in $(pgrep -P $1); do echo $k; kids $k; done; }
+for i in 1 2; do
+	for p in %d $(kids %d); do
+		for t in /proc/$p/task/*; do
+			cat $t/stat $t/syscall
+			grep -E '^(State|Sig|Shd|Tracer)' $t/status
+		done
+	done
+	sleep 1
+done`, pid, pid)
 	b, err := p.Output("sh", "-c", look)
 	if err != nil {
 		return err.Error()

@@ -158,7 +158,7 @@ func TestMoved(t *testing.T) {
 					err = w.Check(r)
 				}
 				if err != nil {
-					t.Errorf("%s: %v\n%s", mode, err, logs(c, r.PID))
+					t.Errorf("%s: %v\n%s", mode, err, Logs(c, r.PID))
 				}
 				return r, err == nil
 			}
@@ -181,23 +181,4 @@ func TestMoved(t *testing.T) {
 func last(s string) string {
 	lines := strings.Split(strings.TrimSpace(s), "\n")
 	return lines[len(lines)-1]
-}
-
-// logs is what the agents have written of process pid of n1, and what they were unhappy about.
-func logs(c *cluster.Cluster, pid int) string {
-	var b strings.Builder
-	for _, n := range c.Nodes() {
-		text, err := c.AgentLog(n.Name)
-		if err != nil {
-			continue // the other logs may do
-		}
-		var lines []string
-		for line := range strings.Lines(text) {
-			if strings.Contains(line, fmt.Sprintf("=%d@n1 ", pid)) || !strings.Contains(line, "level=INFO") && !strings.Contains(line, "level=DEBUG") {
-				lines = append(lines, line)
-			}
-		}
-		fmt.Fprintf(&b, "--- the agent of %s says of it:\n%s", n.Name, strings.Join(lines[max(0, len(lines)-25):], ""))
-	}
-	return b.String()
 }

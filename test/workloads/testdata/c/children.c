@@ -47,7 +47,8 @@ static uint64_t tree(int depth, uint64_t h)
 			CHECK(lots[k] == depth && getppid() == me);
 			lots[k] = 100 + depth; /* the parent must not see it */
 			uint64_t say[3] = {tree(depth - 1, mix(h, (uint64_t)k)), (uint64_t)getpid(), (uint64_t)getppid()};
-			_exit(write_all(p[1], say, sizeof say) == 0 && !work_bad ? 40 + depth : 1);
+			CHECK(write_all(p[1], say, sizeof say) == 0);
+			_exit(!work_bad ? 40 + depth : 1);
 		}
 		CHECK(c > 0);
 		CHECK(read_all(p[0], got, sizeof got) == 0 && got[1] == (uint64_t)c && got[2] == (uint64_t)me);
