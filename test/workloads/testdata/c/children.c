@@ -50,13 +50,12 @@ static uint64_t tree(int depth, uint64_t h)
 			CHECK(write_all(p[1], say, sizeof say) == 0);
 			_exit(!work_bad ? 40 + depth : 1);
 		}
-		CHECK(c > 0);
+		CHECK(c > 0 && close(p[1]) == 0);
 		CHECK(read_all(p[0], got, sizeof got) == 0 && got[1] == (uint64_t)c && got[2] == (uint64_t)me);
 		CHECK(waitpid(c, &status, 0) == c && WIFEXITED(status) && WEXITSTATUS(status) == 40 + depth);
 		CHECK(lots[k] == depth);
 		h = mix(h, got[0]);
 		close(p[0]);
-		close(p[1]);
 	}
 	return h;
 }
