@@ -18,7 +18,7 @@ KERNEL_DIRS  := internal/feature internal/kern internal/stub internal/region int
 CLUSTER_DIRS := node internal/lab test/cluster test/workloads test/conformance test/accept
 
 # The brains have no goroutines, as floors_test.go sees to: there the race detector finds nothing and costs much.
-PURE_DIRS    := gossip balancer migrator homeproxy
+PURE_DIRS    := gossip balancer migrator homeproxy internal/sim
 
 PACKAGES = $(shell $(GO) list ./...)
 KERNEL   = $(filter $(KERNEL_DIRS:%=mosix/%),$(PACKAGES))

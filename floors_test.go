@@ -46,6 +46,7 @@ var floors = map[string]floor{
 	"internal/lab": {8, world},
 
 	"migrator/ferry": {7, world},
+	"internal/sim":   {7, pure},
 
 	"homeproxy/shadow": {6, world},
 	"homeproxy/guest":  {6, world},
