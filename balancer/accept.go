@@ -35,14 +35,19 @@ func Accept(v View, o Offer, _ time.Duration) Answer {
 		return a
 	}
 	source := Node{Name: o.From, CPUs: o.CPUs, Speed: o.Speed}
-	g := gain(source, o.Load, t, t.True, o.Ready)
+	present := t.True
+	if o.Birth { // it may be over before what a period has measured means anything
+		present = t.Now
+	}
+	g := gain(source, o.Load, t, present, o.Ready)
+	a.There = g.there
 	if g.value <= g.needed {
 		a.Why = fmt.Sprintf("would not help: on %s it has slowdown %.2f, on %s %.2f (load %.2f with what is promised); the difference must exceed %.2f",
-			o.From, g.here, t.Name, g.there, t.True, g.needed)
+			o.From, g.here, t.Name, g.there, present, g.needed)
 		return a
 	}
 	a.OK = true
-	a.Why = fmt.Sprintf("helps: on %s it has slowdown %.2f, on %s %.2f (load %.2f with what is promised)", o.From, g.here, t.Name, g.there, t.True)
+	a.Why = fmt.Sprintf("helps: on %s it has slowdown %.2f, on %s %.2f (load %.2f with what is promised)", o.From, g.here, t.Name, g.there, present)
 	a.Load += t.Capacity().Of(weight(o.Ready))
 	return a
 }

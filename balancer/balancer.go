@@ -20,6 +20,7 @@ type Node struct {
 	Name     id.Node
 	Unfit    string        // why it cannot be a target now ("suspect", "blocked by its owner", "lacks avx512f"); "" = it can
 	Exported float64       // load it exports, which includes what it promised
+	Load     float64       // load, which falls at once: an idle node looks idle
 	Age      time.Duration // of what is known about it
 	CPUs     float64       // processors, or the quota
 	Speed    float64       // of one processor, 1 = standard
@@ -28,6 +29,7 @@ type Node struct {
 
 	Mean        float64 // self: own slow view of the load (load.Meter.Mean)
 	True        float64 // self: measured load with promises, without departures (load.Meter.True)
+	Now         float64 // self: load at this moment, with promises: not averaged
 	MemPromised uint64  // self: bytes promised to processes that have not arrived
 }
 
@@ -86,6 +88,7 @@ type View struct {
 type Move struct {
 	Process id.Process
 	To      id.Node
+	Ask     []id.Node // nodes that are asked, To among them; the best answer decides. None: To alone
 	Reason  string
 	Gain    float64 // slowdown here minus slowdown there
 	Cost    time.Duration
@@ -108,6 +111,7 @@ type Offer struct {
 	Ready    float64 // what the process adds, in ready tasks
 	Bytes    uint64
 	Explicit bool // somebody ordered this move: whether it helps is not asked
+	Birth    bool // it has not begun yet
 }
 
 // Answer to an offer. Its numbers are news for the source, whichever way it went.
@@ -116,7 +120,8 @@ type Answer struct {
 	Why string
 	// Load that the target exports, with this process if it was accepted.
 	Load    float64
-	MemFree uint64 // bytes, without what was promised
+	There   float64 // slowdown that the process would have
+	MemFree uint64  // bytes, without what was promised
 }
 
 // Policy decides.
@@ -126,8 +131,54 @@ type Policy interface {
 	Decide(v View, now time.Duration, rng *rand.Rand) Decision
 }
 
+// Birth is a process that is about to begin, at its home or elsewhere.
+type Birth struct {
+	Life  time.Duration // CPU time that it is expected to use
+	Bytes uint64        // memory that it is expected to need
+	Cost  time.Duration // of beginning elsewhere
+}
+
+// Told is what a node has answered.
+type Told struct {
+	Node   id.Node
+	Answer Answer
+}
+
+// Placement says where a process begins, or whom to ask before that is known.
+type Placement struct {
+	Ask  []id.Node
+	To   id.Node // "": at home
+	Done bool    // To is decided; otherwise the nodes in Ask are asked, and then the policy again
+	Why  string
+}
+
+// Placer is a policy that chooses where a process begins.
+type Placer interface {
+	// Place is called with what has been told up to now, until it is done.
+	Place(v View, b Birth, told []Told, now time.Duration, rng *rand.Rand) Placement
+}
+
+// Puller is a policy by which idle nodes ask for work.
+type Puller interface {
+	// Pull names the nodes to ask: none unless this node is idle.
+	Pull(v View, now time.Duration, rng *rand.Rand) []id.Node
+	// Give chooses what to send to the idle node asker, or says why nothing.
+	Give(v View, asker Node, now time.Duration, rng *rand.Rand) (Move, string)
+}
+
+// Choose returns which of the answers is the best place, or -1 where all have refused.
+func Choose(told []Told) int {
+	best := -1
+	for i, x := range told {
+		if x.Answer.OK && (best < 0 || x.Answer.There < told[best].Answer.There) {
+			best = i
+		}
+	}
+	return best
+}
+
 // policies is the list of all policies. A policy is added here, and has a file of its own.
-func policies() []Policy { return []Policy{None{}, NewMosix()} }
+func policies() []Policy { return []Policy{None{}, NewMosix(), NewHBD(), NewDefault()} }
 
 // ByName returns the policy of that name.
 func ByName(name string) (Policy, error) {

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -51,6 +52,9 @@ func (b *balance) open(n *Node) error {
 	var err error
 	if b.policy, err = balancer.ByName(n.conf.Policy); err != nil {
 		return err
+	}
+	if _, asks := b.policy.(balancer.Placer); asks {
+		return fmt.Errorf("policy %q asks several nodes before it decides, which agents cannot do yet: mosixctl sim plays it; take mosix or hbd", n.conf.Policy)
 	}
 	if b.sampler, err = sampler.New(sampler.Options{Config: n.conf, Exclude: n.isKeeper, Log: n.log}); err != nil {
 		return err
@@ -176,7 +180,7 @@ func (b *balance) view() balancer.View {
 		state[m.Name] = string(m.State)
 	}
 	for _, e := range n.peer.View() {
-		x := balancer.Node{Name: e.Node, Exported: float64(e.UpperMilli) / 1000, Age: e.Age, CPUs: float64(e.CPUMilli) / 1000,
+		x := balancer.Node{Name: e.Node, Exported: float64(e.UpperMilli) / 1000, Load: float64(e.LoadMilli) / 1000, Age: e.Age, CPUs: float64(e.CPUMilli) / 1000,
 			Speed: float64(e.SpeedMilli) / 1000, MemFree: e.MemFree, MemTotal: e.MemTotal}
 		if s := state[e.Node]; s != api.NodeAlive {
 			x.Unfit = s

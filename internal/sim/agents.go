@@ -29,10 +29,146 @@ func (agents) begin(c *cluster) {
 	}
 }
 
-// place lets a job begin at its home.
-func (agents) place(c *cluster, j *job) { c.run(j, j.home) }
+// place lets a job begin where the policy of its home wants it.
+func (agents) place(c *cluster, j *job) {
+	if p, ok := j.home.policy.(balancer.Placer); ok {
+		c.place(j, p, nil)
+		return
+	}
+	c.run(j, j.home)
+}
 
-func (agents) idle(*cluster, *node) {}
+// place asks p until it is done with j.
+func (c *cluster) place(j *job, p balancer.Placer, told []balancer.Told) {
+	n := j.home
+	b := balancer.Birth{Life: time.Duration(n.history.mean() * 1e9), Bytes: j.bytes, Cost: c.conf.RemoteStart}
+	v := balancer.View{Self: c.self(n), Nodes: c.others(n), Costs: n.costs, Attempts: n.attempts}
+	d := p.Place(v, b, told, c.now, n.rng)
+	if !d.Done {
+		one := n.capacity.Of(1)
+		o := balancer.Offer{Process: j.id, From: n.name, Load: v.Self.Now + one, CPUs: n.capacity.CPUs, Speed: n.capacity.Speed, Ready: 1, Bytes: j.bytes, Birth: true}
+		c.ask(d.Ask, o, func(more []balancer.Told) { c.place(j, p, append(told, more...)) })
+		return
+	}
+	for _, x := range told {
+		if x.Answer.OK && x.Node != d.To {
+			c.cancel(c.byName[x.Node], j)
+		}
+	}
+	if d.To == "" {
+		c.run(j, n)
+		return
+	}
+	to := c.byName[d.To]
+	c.startAt(j, to, func() { c.landed(to, j) })
+}
+
+// ask lets the nodes names judge an offer; each that accepts has booked a place. then is called when all have answered.
+func (c *cluster) ask(names []id.Node, o balancer.Offer, then func([]balancer.Told)) {
+	var told []balancer.Told
+	for _, name := range names {
+		to := c.byName[name]
+		c.message(func() {
+			a := balancer.Accept(balancer.View{Self: c.self(to)}, o, c.now)
+			if a.OK {
+				to.booked++
+				to.meter.Promise(o.Process, o.Ready, o.Bytes, c.now)
+			} else {
+				c.tally.refused++
+			}
+			c.message(func() {
+				if told = append(told, balancer.Told{Node: name, Answer: a}); len(told) == len(names) {
+					then(told)
+				}
+			})
+		})
+	}
+}
+
+// cancel gives a booked place up.
+func (c *cluster) cancel(to *node, j *job) {
+	c.message(func() {
+		to.booked--
+		to.meter.Cancel(j.id)
+	})
+}
+
+func (c *cluster) landed(to *node, j *job) {
+	to.booked--
+	to.meter.Arrived(j.id, c.now)
+}
+
+// idle tells others at once, and asks some for work.
+func (agents) idle(c *cluster, n *node) {
+	n.gossip.Update(c.entry(n), c.now)
+	c.send(n)
+	c.pull(n)
+}
+
+// pull asks for work, if the policy wants any, and takes the offer that gains most.
+func (c *cluster) pull(n *node) {
+	p, ok := n.policy.(balancer.Puller)
+	if !ok || n.pulling {
+		return
+	}
+	ask := p.Pull(balancer.View{Self: c.self(n), Nodes: c.others(n)}, c.now, n.rng)
+	var offers []balancer.Move
+	answers := 0
+	for _, name := range ask {
+		n.pulling = true
+		from := c.byName[name]
+		self := c.self(n)
+		c.message(func() {
+			m, no := p.Give(c.view(from, c.conf.Period), self, c.now, from.rng)
+			c.message(func() {
+				answers++
+				if no == "" {
+					offers = append(offers, m)
+				}
+				if answers == len(ask) {
+					n.pulling = false
+					c.take(n, offers)
+				}
+			})
+		})
+	}
+}
+
+// take lets the best of what was offered to an idle node come.
+func (c *cluster) take(n *node, offers []balancer.Move) {
+	if len(n.jobs)+n.booked > 0 || len(offers) == 0 {
+		return
+	}
+	best := offers[0]
+	for _, m := range offers[1:] {
+		if m.Gain > best.Gain {
+			best = m
+		}
+	}
+	n.booked++
+	n.meter.Promise(best.Process, best.Offer.Ready, best.Offer.Bytes, c.now)
+	c.message(func() {
+		from := c.byName[best.Offer.From]
+		for _, j := range from.jobs {
+			if j.id == best.Process && !from.isLeaving(j.id) {
+				done := c.attempt(from, best)
+				c.transfer(j, n, done)
+				return
+			}
+		}
+		n.booked--
+		n.meter.Cancel(best.Process)
+	})
+}
+
+func (n *node) isLeaving(p id.Process) bool {
+	for _, a := range n.attempts {
+		if a.Process == p && a.Outcome == balancer.Pending {
+			return true
+		}
+	}
+	return false
+}
 
 // tick is a period of one agent: it measures, tells and decides. Periods of different agents are not in step, nor always as long.
 func (c *cluster) tick(n *node) {
@@ -46,15 +182,19 @@ func (c *cluster) tick(n *node) {
 	n.gossip.Tick(c.now)
 	c.send(n)
 	c.decide(n, period)
+	c.pull(n)
 	c.after(time.Duration((0.9+0.2*c.rng.Float64())*float64(c.conf.Period)), func() { c.tick(n) })
 }
 
 // entry is what a node says of itself.
 func (c *cluster) entry(n *node) gossip.Entry {
 	milli := func(v float64) uint32 { return uint32(math.Max(v, 0)*1000 + 0.5) }
-	return gossip.Entry{LoadMilli: milli(n.meter.Mean(c.now)), UpperMilli: milli(n.meter.Exported(c.now)), CPUMilli: milli(n.capacity.CPUs),
+	return gossip.Entry{LoadMilli: milli(math.Min(n.meter.Mean(c.now), n.present())), UpperMilli: milli(n.meter.Exported(c.now)), CPUMilli: milli(n.capacity.CPUs),
 		SpeedMilli: milli(n.capacity.Speed), MemTotal: c.conf.ram(n.i), MemFree: c.free(n), ReserveMilli: milli(n.meter.Promised(c.now))}
 }
+
+// present is the load at this moment, with what is booked.
+func (n *node) present() float64 { return n.capacity.Of(float64(len(n.jobs) + n.booked)) }
 
 func (c *cluster) free(n *node) uint64 { return c.conf.ram(n.i) - min(c.conf.ram(n.i), n.memory) }
 
@@ -82,7 +222,7 @@ const carrierBytes = 64 + 28 + 28
 // self is what a node knows of itself.
 func (c *cluster) self(n *node) balancer.Node {
 	return balancer.Node{Name: n.name, Exported: n.meter.Exported(c.now), CPUs: n.capacity.CPUs, Speed: n.capacity.Speed, MemFree: c.free(n),
-		MemTotal: c.conf.ram(n.i), Mean: n.meter.Mean(c.now), True: n.meter.True(c.now), MemPromised: n.meter.PromisedBytes(c.now)}
+		MemTotal: c.conf.ram(n.i), Mean: n.meter.Mean(c.now), True: n.meter.True(c.now), Now: n.present(), Load: n.present(), MemPromised: n.meter.PromisedBytes(c.now)}
 }
 
 // view is what the policy of n looks at.
@@ -94,11 +234,7 @@ func (c *cluster) view(n *node, period time.Duration) balancer.View {
 		}
 	}
 	n.attempts = keep
-	v := balancer.View{Self: c.self(n), Costs: n.costs, Attempts: n.attempts}
-	for _, e := range n.gossip.View(c.now) {
-		v.Nodes = append(v.Nodes, balancer.Node{Name: e.Node, Exported: float64(e.UpperMilli) / 1000, Age: e.Age, CPUs: float64(e.CPUMilli) / 1000,
-			Speed: float64(e.SpeedMilli) / 1000, MemFree: e.MemFree, MemTotal: e.MemTotal})
-	}
+	v := balancer.View{Self: c.self(n), Nodes: c.others(n), Costs: n.costs, Attempts: n.attempts}
 	for _, j := range n.jobs {
 		here := c.now - j.arrived
 		k := balancer.Candidate{Process: j.id, CPU: time.Duration((j.work - n.remains(j)) * 1e9), Ready: j.waited + here,
@@ -114,6 +250,17 @@ func (c *cluster) view(n *node, period time.Duration) balancer.View {
 	return v
 }
 
+// others is what n knows of the other nodes.
+func (c *cluster) others(n *node) []balancer.Node {
+	es := n.gossip.View(c.now)
+	out := make([]balancer.Node, 0, len(es))
+	for _, e := range es {
+		out = append(out, balancer.Node{Name: e.Node, Exported: float64(e.UpperMilli) / 1000, Load: float64(e.LoadMilli) / 1000, Age: e.Age,
+			CPUs: float64(e.CPUMilli) / 1000, Speed: float64(e.SpeedMilli) / 1000, MemFree: e.MemFree, MemTotal: e.MemTotal})
+	}
+	return out
+}
+
 func (c *cluster) decide(n *node, period time.Duration) {
 	if c.conf.Policy == "none" {
 		return
@@ -124,51 +271,71 @@ func (c *cluster) decide(n *node, period time.Duration) {
 	}
 }
 
-// offer asks a target, and moves the job if it accepts.
+// offer asks those whom the policy names, and moves the job to the best that accepts.
 func (c *cluster) offer(n *node, m balancer.Move) {
-	var j *job
-	for _, x := range n.jobs {
-		if x.id == m.Process {
-			j = x
-		}
+	ask := m.Ask
+	if len(ask) == 0 {
+		ask = []id.Node{m.To}
 	}
-	to := c.byName[m.To]
+	done := c.attempt(n, m)
+	c.ask(ask, m.Offer, func(told []balancer.Told) {
+		best := balancer.Choose(told)
+		var j *job
+		for _, x := range n.jobs {
+			if x.id == m.Process {
+				j = x
+			}
+		}
+		for i, x := range told {
+			if x.Answer.OK && (j == nil || i != best) {
+				c.cancel(c.byName[x.Node], &job{id: m.Process})
+			}
+		}
+		switch {
+		case best < 0:
+			done(balancer.Refused)
+		case j == nil: // it has ended meanwhile
+			done(balancer.Failed)
+		default:
+			c.transfer(j, c.byName[told[best].Node], done)
+		}
+	})
+}
+
+// attempt enters into n's books that a process is about to leave; done enters what became of it.
+func (c *cluster) attempt(n *node, m balancer.Move) (done func(balancer.Outcome)) {
 	at := c.now
 	n.attempts = append(n.attempts, balancer.Attempt{Process: m.Process, To: m.To, Ready: m.Offer.Ready, At: at})
-	n.meter.Leaving(j.id, m.Offer.Ready, c.now)
-	outcome := func(o balancer.Outcome) {
+	n.meter.Leaving(m.Process, m.Offer.Ready, c.now)
+	return func(o balancer.Outcome) {
 		for i := range n.attempts {
 			if n.attempts[i].At == at && n.attempts[i].Process == m.Process {
 				n.attempts[i].Outcome = o
 			}
 		}
 		if o == balancer.Moved {
-			n.meter.Left(j.id, c.now)
+			n.meter.Left(m.Process, c.now)
 		} else {
-			n.meter.Stays(j.id)
+			n.meter.Stays(m.Process)
 		}
 	}
-	c.message(func() {
-		a := balancer.Accept(balancer.View{Self: c.self(to)}, m.Offer, c.now)
-		if a.OK {
-			to.meter.Promise(j.id, m.Offer.Ready, j.bytes, c.now)
-		}
-		c.message(func() {
-			switch {
-			case !a.OK:
-				c.tally.refused++
-				outcome(balancer.Refused)
-			case j.at != n: // it has ended meanwhile
-				to.meter.Cancel(j.id)
-				outcome(balancer.Failed)
-			default:
-				took := c.conf.cost(j.bytes)
-				c.move(j, to, func() {
-					to.meter.Arrived(j.id, c.now)
-					n.costs.Learn(j.bytes, took)
-					outcome(balancer.Moved)
-				})
-			}
-		})
+}
+
+// transfer moves a job to a node that has booked a place for it.
+func (c *cluster) transfer(j *job, to *node, done func(balancer.Outcome)) {
+	from, took := j.at, c.conf.cost(j.bytes)
+	c.move(j, to, func() {
+		c.landed(to, j)
+		from.costs.Learn(j.bytes, took)
+		done(balancer.Moved)
 	})
 }
+
+// history is the work of past processes that had a node as their home.
+type history struct {
+	n   float64
+	sum float64
+}
+
+// mean is the work that is expected of the next: a second where nothing is known.
+func (h *history) mean() float64 { return (1 + h.sum) / (1 + h.n) }

@@ -41,7 +41,7 @@ type node struct {
 	station
 	i       int
 	name    id.Node
-	booked  int    // jobs that are on their way here, for a yardstick
+	booked  int    // jobs that are to come here
 	memory  uint64 // of the jobs that are here
 	arrived int    // jobs that have it as their home
 
@@ -52,6 +52,8 @@ type node struct {
 	rng      *rand.Rand
 	attempts []balancer.Attempt
 	costs    balancer.Costs
+	history  history
+	pulling  bool // it has asked for work
 }
 
 // Run plays c.
@@ -138,6 +140,8 @@ func (c *cluster) halt(j *job) *node {
 func (c *cluster) ended(n *node, j *job) {
 	n.memory -= j.bytes
 	j.at = nil
+	j.home.history.n++
+	j.home.history.sum += j.work
 	if j.n < c.conf.Jobs {
 		c.open--
 	}
