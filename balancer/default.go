@@ -18,10 +18,11 @@ import (
 // that the time used is the best guess of what remains. To ask a few of those that look best, and one at random, is against old news
 // (Mitzenmacher 2000, Dahlin 2000): who goes by news alone runs with the herd.
 type Default struct {
-	Mosix     // its limits; Margin and HeavyShare are not looked at
-	Known int // nodes that are asked because they look best
-	Blind int // nodes that are asked at random besides
-	Asks  int // how often a birth asks for a better place, at most
+	Mosix         // its limits; Margin and HeavyShare are not looked at
+	Known int     // nodes that are asked because they look best
+	Blind int     // nodes that are asked at random besides
+	Asks  int     // how often a birth asks for a better place, at most
+	Left  float64 // load of the last period, up to which an idle node asks for work
 }
 
 var (
@@ -34,7 +35,7 @@ var (
 func NewDefault() Default {
 	m := NewMosix()
 	m.Margin = 1
-	return Default{Mosix: m, Known: 2, Blind: 1, Asks: 3}
+	return Default{Mosix: m, Known: 2, Blind: 1, Asks: 8, Left: 0.1}
 }
 
 // Name implements Policy.
@@ -196,7 +197,8 @@ func (p Default) Place(v View, b Birth, told []Told, now time.Duration, rng *ran
 
 // Pull implements Puller.
 func (p Default) Pull(v View, now time.Duration, rng *rand.Rand) []id.Node {
-	if v.Self.Now > 0 || v.Self.Unfit != "" {
+	// A node that became idle just now is the best place for what begins next: only who has been left alone takes what runs elsewhere.
+	if v.Self.Now > 0 || v.Self.True > p.Left || v.Self.Unfit != "" {
 		return nil
 	}
 	var busy []Node

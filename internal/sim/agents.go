@@ -22,7 +22,9 @@ func (agents) begin(c *cluster) {
 	for i, n := range c.nodes {
 		n.rng = rand.New(rand.NewPCG(c.conf.Seed, 1<<32+uint64(i)))
 		n.gossip = gossip.New(n.name, roster, n.rng, gossip.Config{Period: c.conf.Period, Vector: c.conf.Vector})
-		n.policy, _ = balancer.ByName(c.conf.Policy) // withDefaults has seen that there is one
+		if n.policy = c.conf.Brain; n.policy == nil {
+			n.policy, _ = balancer.ByName(c.conf.Policy) // withDefaults has seen that there is one
+		}
 		n.meter.Capacity = n.capacity
 		n.costs = balancer.DefaultCosts()
 		c.after(time.Duration(c.rng.Float64()*float64(c.conf.Period)), func() { c.tick(n) })
@@ -70,6 +72,7 @@ func (c *cluster) ask(names []id.Node, o balancer.Offer, then func([]balancer.To
 		to := c.byName[name]
 		c.message(func() {
 			a := balancer.Accept(balancer.View{Self: c.self(to)}, o, c.now)
+			a.OK = a.OK || c.conf.Unrefused
 			if a.OK {
 				to.booked++
 				to.meter.Promise(o.Process, o.Ready, o.Bytes, c.now)

@@ -36,8 +36,12 @@ type Config struct {
 	RAM    []uint64  // of the nodes, taken in turn, bytes; 8 GiB
 
 	Policy string // of the balancer, or a yardstick; none
-	Warmup float64
-	Seed   uint64
+	// Brain is played instead of the policy of that name, where it is set: constants are tuned so.
+	Brain balancer.Policy
+	// Unrefused makes every target take what it is offered: a test of what refusal is for.
+	Unrefused bool
+	Warmup    float64 // share of the jobs, the first ones, that do not count
+	Seed      uint64
 }
 
 // Yardsticks are policies that no cluster can have: fluid is work that can be divided at will and costs nothing to move, jsq knows
