@@ -22,7 +22,7 @@ type Default struct {
 	Known int     // nodes that are asked because they look best
 	Blind int     // nodes that are asked at random besides
 	Asks  int     // how often a birth asks for a better place, at most
-	Left  float64 // load of the last period, up to which an idle node asks for work
+	Left  float64 // what a node may have done in the last period, as a share of what a process alone does, to ask for work
 }
 
 var (
@@ -198,12 +198,13 @@ func (p Default) Place(v View, b Birth, told []Told, now time.Duration, rng *ran
 // Pull implements Puller.
 func (p Default) Pull(v View, now time.Duration, rng *rand.Rand) []id.Node {
 	// A node that became idle just now is the best place for what begins next: only who has been left alone takes what runs elsewhere.
-	if v.Self.Now > 0 || v.Self.True > p.Left || v.Self.Unfit != "" {
+	c := v.Self.Capacity()
+	if math.Max(v.Self.Now, v.Self.True)+c.Of(1) > c.Alone()*(1+p.Left) || v.Self.Unfit != "" {
 		return nil
 	}
 	var busy []Node
 	for _, n := range v.Nodes {
-		if n.Age <= p.MaxAge && n.Load > n.Capacity().Of(1.5) {
+		if n.Age <= p.MaxAge && n.Load > n.Capacity().Alone()+n.Capacity().Of(0.5) {
 			busy = append(busy, n)
 		}
 	}

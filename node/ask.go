@@ -26,6 +26,9 @@ type request struct {
 	Ready   float64    `json:"ready"`
 	CPUs    float64    `json:"cpus"`
 	Speed   float64    `json:"speed"`
+
+	Offer *balancer.Offer `json:"offer,omitempty"` // of opOffer
+	Asker *balancer.Node  `json:"asker,omitempty"` // of opWant
 }
 
 const maxRequest = 64 << 10
@@ -47,6 +50,24 @@ func (n *Node) onControl(c transport.Conn) {
 		return
 	case opHasGuest:
 		_ = json.NewEncoder(c).Encode(n.hasGuest(c.Peer(), q.Process))
+		return
+	case opOffer:
+		if q.Offer != nil {
+			_ = json.NewEncoder(c).Encode(n.balance.onOffer(c.Peer(), *q.Offer))
+		}
+		return
+	case opCancel:
+		n.balance.cancel(q.Process)
+		_ = json.NewEncoder(c).Encode(struct{}{})
+		return
+	case opWant:
+		if q.Asker != nil {
+			q.Asker.Name = c.Peer()
+			_ = json.NewEncoder(c).Encode(n.balance.onWant(*q.Asker))
+		}
+		return
+	case opGive:
+		_ = json.NewEncoder(c).Encode(n.balance.onGive(n.ctx, c.Peer(), q.Process))
 		return
 	}
 	var res api.MigrateResult

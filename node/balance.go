@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"fmt"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -35,6 +34,7 @@ type balance struct {
 	attempts []balancer.Attempt
 	verdicts map[id.Process]verdict
 	talks    map[id.Process]*talk
+	pulling  bool // it has asked for work
 }
 
 // verdict is what eligibility said of a process, kept for a while: asking costs a millisecond.
@@ -52,9 +52,6 @@ func (b *balance) open(n *Node) error {
 	var err error
 	if b.policy, err = balancer.ByName(n.conf.Policy); err != nil {
 		return err
-	}
-	if _, asks := b.policy.(balancer.Placer); asks {
-		return fmt.Errorf("policy %q asks several nodes before it decides, which agents cannot do yet: mosixctl sim plays it; take mosix or hbd", n.conf.Policy)
 	}
 	if b.sampler, err = sampler.New(sampler.Options{Config: n.conf, Exclude: n.isKeeper, Log: n.log}); err != nil {
 		return err
@@ -164,7 +161,8 @@ func (b *balance) view() balancer.View {
 	b.mu.Lock()
 	v := balancer.View{Costs: b.costs}
 	v.Self = balancer.Node{Name: n.name, Exported: b.meter.Exported(now()), CPUs: b.snap.CPUs, Speed: b.snap.Speed, MemFree: b.snap.MemFree,
-		MemTotal: b.snap.MemTotal, Mean: b.meter.Mean(now()), True: b.meter.True(now()), MemPromised: b.meter.PromisedBytes(now())}
+		MemTotal: b.snap.MemTotal, Mean: b.meter.Mean(now()), True: b.meter.True(now()), Now: b.meter.True(now()), Load: b.meter.True(now()),
+		MemPromised: b.meter.PromisedBytes(now())}
 	keep := b.attempts[:0]
 	for _, a := range b.attempts {
 		if now()-a.At < 90*time.Second {
@@ -273,23 +271,46 @@ func (n *Node) decide() {
 	n.met.Decided(len(d.Moves) > 0)
 	n.log.Debug("decided", "moves", len(d.Moves), "why", d.Why)
 	for _, m := range d.Moves {
-		b.mu.Lock()
-		b.attempts = append(b.attempts, balancer.Attempt{Process: m.Process, To: m.To, Ready: m.Offer.Ready, At: now(), Outcome: balancer.Pending})
-		at := b.attempts[len(b.attempts)-1].At
-		b.meter.Leaving(m.Process, m.Offer.Ready, now())
-		b.mu.Unlock()
-		n.goes(func() { b.act(m, at) })
+		at := b.note(m)
+		n.goes(func() { b.act(n.ctx, m, at) })
 	}
+	b.pull(v)
+}
+
+// random is a source of random numbers for one decision.
+func (b *balance) random() *rand.Rand { return rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())) }
+
+// begin carries a move out that was decided otherwise, and returns what came of it.
+func (b *balance) begin(ctx context.Context, m balancer.Move) (result string) {
+	return b.act(ctx, m, b.note(m))
+}
+
+// note takes down that a process is about to leave.
+func (b *balance) note(m balancer.Move) (at time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	at = now()
+	b.attempts = append(b.attempts, balancer.Attempt{Process: m.Process, To: m.To, Ready: m.Offer.Ready, At: at, Outcome: balancer.Pending})
+	b.meter.Leaving(m.Process, m.Offer.Ready, at)
+	return at
 }
 
 // act carries a decision out.
-func (b *balance) act(m balancer.Move, at time.Duration) {
+func (b *balance) act(ctx context.Context, m balancer.Move, at time.Duration) (result string) {
 	n := b.n
-	ctx, cancel := context.WithTimeout(n.ctx, 2*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
+	if len(m.Ask) > 0 {
+		to, err := b.consult(ctx, m)
+		if err != nil {
+			n.log.Debug("nobody takes it", "process", m.Process, "asked", m.Ask, "err", err)
+			b.outcome(m, at, api.ResultRefused, 0, 0)
+			return api.ResultRefused
+		}
+		m.To = to
+	}
 	n.log.Info("the balancer moves", "process", m.Process, "to", m.To, "reason", m.Reason)
 	t0 := time.Now()
-	var result string
 	var bytes uint64
 	if m.Process.Home == n.name {
 		f, err := eligible.Gather(procfs.Default, int(m.Process.PID), eligible.Options{})
@@ -303,6 +324,12 @@ func (b *balance) act(m balancer.Move, at time.Duration) {
 	} else {
 		result = n.passOn(ctx, m)
 	}
+	b.outcome(m, at, result, bytes, time.Since(t0))
+	return result
+}
+
+// outcome takes down what came of a move.
+func (b *balance) outcome(m balancer.Move, at time.Duration, result string, bytes uint64, took time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	out := balancer.Failed
@@ -311,7 +338,7 @@ func (b *balance) act(m balancer.Move, at time.Duration) {
 		out = balancer.Moved
 		b.meter.Left(m.Process, now())
 		if bytes > 0 {
-			b.costs.Learn(bytes, time.Since(t0))
+			b.costs.Learn(bytes, took)
 		}
 	case api.ResultRefused:
 		out = balancer.Refused
@@ -321,23 +348,30 @@ func (b *balance) act(m balancer.Move, at time.Duration) {
 	}
 	for i := range b.attempts {
 		if b.attempts[i].At == at && b.attempts[i].Process == m.Process {
-			b.attempts[i].Outcome = out
+			b.attempts[i].Outcome, b.attempts[i].To = out, m.To
 		}
 	}
 }
 
 // accept judges an offer, and reserves the place.
 func (b *balance) accept(from id.Node, o ferry.Offer) (bool, string) {
-	v := balancer.View{Costs: b.costs}
+	a := b.book(balancer.Offer{Process: o.Process, From: from, Load: o.Load, CPUs: o.CPUs, Speed: o.Speed, Ready: o.Ready, Bytes: o.Bytes, Explicit: o.Explicit})
+	return a.OK, a.Why
+}
+
+// book judges an offer, and books a place where it says yes. A place that the process has already is its own.
+func (b *balance) book(o balancer.Offer) balancer.Answer {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.meter.Cancel(o.Process)
+	v := balancer.View{Costs: b.costs}
 	v.Self = balancer.Node{Name: b.n.name, Exported: b.meter.Exported(now()), CPUs: b.snap.CPUs, Speed: b.snap.Speed, MemFree: b.snap.MemFree,
 		MemTotal: b.snap.MemTotal, Mean: b.meter.Mean(now()), True: b.meter.True(now()), MemPromised: b.meter.PromisedBytes(now())}
-	a := balancer.Accept(v, balancer.Offer{Process: o.Process, From: from, Load: o.Load, CPUs: o.CPUs, Speed: o.Speed, Ready: o.Ready, Bytes: o.Bytes, Explicit: o.Explicit}, now())
+	a := balancer.Accept(v, o, now())
 	if a.OK {
 		b.meter.Promise(o.Process, o.Ready, o.Bytes, now())
 	}
-	return a.OK, a.Why
+	return a
 }
 
 // landed ends a reservation.

@@ -28,6 +28,7 @@ type Result struct {
 	GossipAgeMean                float64 `json:"gossip_age_mean"`
 	GossipAgeP99                 float64 `json:"gossip_age_p99"`
 	GossipAgeMax                 float64 `json:"gossip_age_max"`
+	GossipAgeOldest              float64 `json:"gossip_age_oldest"` // of what a node knows, on average
 	GossipBytesPerNodeSecond     float64 `json:"gossip_bytes_per_node_second"`
 	MembershipBytesPerNodeSecond float64 `json:"membership_bytes_per_node_second"`
 	SimulatedSeconds             float64 `json:"simulated_seconds"`
@@ -50,6 +51,8 @@ type tally struct {
 	looks      int
 	ages       []float64
 	oldest     float64
+	oldests    float64 // sum of the oldest ages of the views that were looked at
+	views      int
 	bytes      float64
 	messages   int
 	nodePeriod float64
@@ -95,11 +98,15 @@ func (t *tally) look(c *cluster) {
 		if n.gossip == nil || len(t.ages) > most {
 			return
 		}
+		old := 0.0
 		for _, e := range n.gossip.View(c.now) {
 			age := float64(e.Age) / float64(c.conf.Period)
 			t.ages = append(t.ages, age)
-			t.oldest = math.Max(t.oldest, age)
+			old = math.Max(old, age)
 		}
+		t.oldest = math.Max(t.oldest, old)
+		t.oldests += old
+		t.views++
 	}
 }
 
@@ -130,6 +137,7 @@ func (t *tally) result(c *cluster) Result {
 		}
 		slices.Sort(t.ages)
 		r.GossipAgeP99 = quantile(t.ages, 0.99)
+		r.GossipAgeOldest = t.oldests / float64(t.views)
 	}
 	if s := c.now.Seconds() * float64(len(c.nodes)); s > 0 {
 		r.GossipBytesPerNodeSecond = t.bytes / s
