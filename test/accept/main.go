@@ -59,6 +59,7 @@ type bench struct {
 	ctx      context.Context
 	full     bool           // the sizes and the limits of the acceptance; otherwise small, and without limits of time
 	match    *regexp.Regexp // of the crashes, of the software and of the kinds of the soak, only those whose name it finds; nil: all
+	policy   string         // of the agents that spread; "": their own default
 	programs *workloads.Programs
 	progress func(format string, args ...any)
 }
@@ -117,14 +118,15 @@ func main() {
 	only := flag.String("only", "", "numbers of the lines to run, such as 4,6")
 	quick := flag.Bool("quick", false, "small sizes, no limits of time")
 	match := flag.String("match", "", "of the crashes of line 5, the software of line 12 and the kinds of line 14, only what this regular expression finds, such as \"out, source-after-park: the link is cut\"")
+	policy := flag.String("policy", "", "of line 7: how the agents balance (default: their own default)")
 	flag.Parse()
-	if err := run(*only, *quick, *match); err != nil {
+	if err := run(*only, *quick, *match, *policy); err != nil {
 		fmt.Fprintln(os.Stderr, "accept:", err)
 		os.Exit(1)
 	}
 }
 
-func run(only string, quick bool, match string) error {
+func run(only string, quick bool, match, policy string) error {
 	if os.Geteuid() != 0 {
 		return errors.New("the lab needs root: run it again with sudo")
 	}
@@ -144,7 +146,7 @@ func run(only string, quick bool, match string) error {
 	}
 	defer os.RemoveAll(dir)
 	defer cluster.RemovePrograms()
-	b := &bench{ctx: ctx, full: !quick, match: some, programs: workloads.NewPrograms(dir), progress: func(format string, args ...any) {
+	b := &bench{ctx: ctx, full: !quick, match: some, policy: policy, programs: workloads.NewPrograms(dir), progress: func(format string, args ...any) {
 		fmt.Printf("    "+format+"\n", args...)
 	}}
 

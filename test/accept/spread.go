@@ -47,7 +47,7 @@ func spread(b *bench) (figures string, err error) {
 	even := time.Duration(float64(count*cpuSeconds)/(nodes*quota)) * time.Second
 	b.progress("%d processes of %.1f CPU seconds; evenly split they take %.0f s", count, alone.Seconds(), even.Seconds())
 
-	c, err := cluster.Up(lab.Options{Name: fmt.Sprintf("spread-%d", os.Getpid()), Nodes: nodes, CPUs: []float64{quota}, Bind: files})
+	c, err := cluster.Up(lab.Options{Name: fmt.Sprintf("spread-%d", os.Getpid()), Nodes: nodes, CPUs: []float64{quota}, Policy: b.policy, Bind: files})
 	if err != nil {
 		return "", err
 	}
