@@ -30,7 +30,7 @@ type Config struct {
 	Seeds      []string `toml:"seeds"`       // host or host:port of nodes to join
 	MDNS       bool     `toml:"mdns"`        // look for nodes on the local network
 	Metrics    string   `toml:"metrics"`     // address of /metrics; loopback by default; "" for none
-	Policy     string   `toml:"policy"`      // balancing policy: none, mosix, hbd
+	Policy     string   `toml:"policy"`      // balancing policy: none, mosix, hbd, default
 	Period     Duration `toml:"period"`      // of gossip and balancing
 	CPUs       float64  `toml:"cpus"`        // capacity; default: what the machine or the quota of guest_cgroup has
 	Memory     Bytes    `toml:"memory"`      // limit to report as total; default: what the machine or the memory cgroup has
