@@ -101,20 +101,19 @@ func (c *cluster) landed(to *node, j *job) {
 	to.meter.Arrived(j.id, c.now)
 }
 
-// idle tells others at once, and asks some for work.
+// idle tells others at once.
 func (agents) idle(c *cluster, n *node) {
 	n.gossip.Update(c.entry(n), c.now)
 	c.send(n)
-	c.pull(n)
 }
 
 // pull asks for work, if the policy wants any, and takes the offer that gains most.
-func (c *cluster) pull(n *node) {
+func (c *cluster) pull(n *node, v balancer.View) {
 	p, ok := n.policy.(balancer.Puller)
 	if !ok || n.pulling {
 		return
 	}
-	ask := p.Pull(balancer.View{Self: c.self(n), Nodes: c.others(n)}, c.now, n.rng)
+	ask := p.Pull(v, c.now, n.rng)
 	var offers []balancer.Move
 	answers := 0
 	for _, name := range ask {
@@ -184,8 +183,13 @@ func (c *cluster) tick(n *node) {
 	n.gossip.Update(c.entry(n), c.now)
 	n.gossip.Tick(c.now)
 	c.send(n)
-	c.decide(n, period)
-	c.pull(n)
+	if c.conf.Policy != "none" {
+		v := c.view(n, period)
+		for _, m := range n.policy.Decide(v, c.now, n.rng).Moves {
+			c.offer(n, m)
+		}
+		c.pull(n, v)
+	}
 	c.after(time.Duration((0.9+0.2*c.rng.Float64())*float64(c.conf.Period)), func() { c.tick(n) })
 }
 
@@ -262,16 +266,6 @@ func (c *cluster) others(n *node) []balancer.Node {
 			CPUs: float64(e.CPUMilli) / 1000, Speed: float64(e.SpeedMilli) / 1000, MemFree: e.MemFree, MemTotal: e.MemTotal})
 	}
 	return out
-}
-
-func (c *cluster) decide(n *node, period time.Duration) {
-	if c.conf.Policy == "none" {
-		return
-	}
-	v := c.view(n, period)
-	for _, m := range n.policy.Decide(v, c.now, n.rng).Moves {
-		c.offer(n, m)
-	}
 }
 
 // offer asks those whom the policy names, and moves the job to the best that accepts.
