@@ -110,7 +110,7 @@ func New(name id.Node, roster Roster, rng *rand.Rand, conf Config) *Machine {
 	}
 }
 
-// Update says what this node's entry is from now on. Call it before each Tick, and whenever the load has fallen much: a node
+// Update says what this node's entry is from now on. Call it before each Tick, before each Step that takes a push, and whenever the load has fallen much: a node
 // that becomes idle tells others at once, at most once per period.
 func (m *Machine) Update(e Entry, now time.Duration) {
 	e.Node, e.Age = m.name, 0

@@ -40,7 +40,7 @@ type Options struct {
 	Identity  *identity.Identity
 	Transport Streams
 	Rand      *rand.Rand          // the Peer's own from now on
-	Self      func() gossip.Entry // called once per period, and by Refresh
+	Self      func() gossip.Entry // called once per period, by Refresh, and for each message that is acknowledged
 	OnChange  func(Member)        // member events, in their order, from one goroutine; may be nil
 	Logger    *slog.Logger
 }
@@ -233,7 +233,15 @@ func (p *Peer) receive(raw []byte) {
 	p.stats.receivedBytes.Add(uint64(len(raw)))
 	p.table.answered(e.From)
 	p.heard.Store(int64(time.Since(p.started)))
-	p.step(func(now time.Duration) { p.machine.Step(e.From, msg, now) })
+	if msg.Kind != gossip.KindPush {
+		p.step(func(now time.Duration) { p.machine.Step(e.From, msg, now) })
+		return
+	}
+	self := p.o.Self() // the acknowledgement says how it is now, with what has been promised since the last period
+	p.step(func(now time.Duration) {
+		p.machine.Update(self, now)
+		p.machine.Step(e.From, msg, now)
+	})
 }
 
 // notify hands member events on.

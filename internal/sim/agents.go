@@ -190,7 +190,7 @@ func (c *cluster) tick(n *node) {
 		}
 		c.pull(n, v)
 	}
-	c.after(time.Duration((0.9+0.2*c.rng.Float64())*float64(c.conf.Period)), func() { c.tick(n) })
+	c.after(time.Duration((0.95+0.1*c.rng.Float64())*float64(c.conf.Period)), func() { c.tick(n) })
 }
 
 // entry is what a node says of itself.
@@ -217,6 +217,9 @@ func (c *cluster) send(n *node) {
 		}
 		to := c.byName[p.To]
 		c.message(func() {
+			if p.Msg.Kind == gossip.KindPush {
+				to.gossip.Update(c.entry(to), c.now)
+			}
 			to.gossip.Step(n.name, p.Msg, c.now)
 			c.send(to)
 		})
