@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -34,7 +35,8 @@ type balance struct {
 	attempts []balancer.Attempt
 	verdicts map[id.Process]verdict
 	talks    map[id.Process]*talk
-	pulling  bool // it has asked for work
+	pulling  bool                 // it has asked for work
+	gifts    map[id.Node]promised // what idle nodes were offered last
 }
 
 // verdict is what eligibility said of a process, kept for a while: asking costs a millisecond.
@@ -280,11 +282,6 @@ func (n *Node) decide() {
 // random is a source of random numbers for one decision.
 func (b *balance) random() *rand.Rand { return rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())) }
 
-// begin carries a move out that was decided otherwise, and returns what came of it.
-func (b *balance) begin(ctx context.Context, m balancer.Move) (result string) {
-	return b.act(ctx, m, b.note(m))
-}
-
 // note takes down that a process is about to leave.
 func (b *balance) note(m balancer.Move) (at time.Duration) {
 	b.mu.Lock()
@@ -364,6 +361,10 @@ func (b *balance) book(o balancer.Offer) balancer.Answer {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.meter.Cancel(o.Process)
+	const most = 256 // places: whoever asks for more than that has something else in mind
+	if b.meter.Pending() >= most {
+		return balancer.Answer{Why: fmt.Sprintf("%d processes are on their way to %s already", most, b.n.name)}
+	}
 	v := balancer.View{Costs: b.costs}
 	v.Self = balancer.Node{Name: b.n.name, Exported: b.meter.Exported(now()), CPUs: b.snap.CPUs, Speed: b.snap.Speed, MemFree: b.snap.MemFree,
 		MemTotal: b.snap.MemTotal, Mean: b.meter.Mean(now()), True: b.meter.True(now()), MemPromised: b.meter.PromisedBytes(now())}

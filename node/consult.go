@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"sync"
 	"time"
 
@@ -70,25 +69,20 @@ func (b *balance) consult(ctx context.Context, m balancer.Move) (to id.Node, why
 	wg.Wait()
 	best := balancer.Choose(told)
 	for i, x := range told {
-		if i == best || !x.Answer.OK && errs[i] == nil {
-			continue
+		if refused := !x.Answer.OK && x.Answer.Why != ""; refused || i == best {
+			continue // one that did not answer in time may have booked a place all the same
 		}
-		if x.Answer.OK || errs[i] != nil && !n.isRefusal(x) { // one that did not answer in time may have booked a place
-			n.goes(func() {
-				ctx, cancel := context.WithTimeout(n.ctx, consultTime)
-				defer cancel()
-				_ = n.tell(ctx, x.Node, request{Op: opCancel, Process: m.Process}, &struct{}{}) // a place that nobody takes is given up in a minute
-			})
-		}
+		n.goes(func() {
+			ctx, cancel := context.WithTimeout(n.ctx, consultTime)
+			defer cancel()
+			_ = n.tell(ctx, x.Node, request{Op: opCancel, Process: m.Process}, &struct{}{}) // a place that nobody takes is given up in a minute
+		})
 	}
 	if best < 0 {
 		return "", errors.Join(errs...)
 	}
 	return told[best].Node, nil
 }
-
-// isRefusal reports whether a node has answered, and said no.
-func (n *Node) isRefusal(x balancer.Told) bool { return !x.Answer.OK && x.Answer.Why != "" }
 
 // onOffer judges what another node asks about.
 func (b *balance) onOffer(from id.Node, o balancer.Offer) balancer.Answer {
@@ -119,22 +113,49 @@ func (b *balance) onWant(asker balancer.Node) gift {
 	if no != "" {
 		return gift{Why: no}
 	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.gifts == nil {
+		b.gifts = map[id.Node]promised{}
+	}
+	b.gifts[asker.Name] = promised{m, now()}
 	return gift{Move: &m}
 }
 
-// onGive sends a process to an idle node that has chosen it.
+// promised is a move that was offered to an idle node.
+type promised struct {
+	m  balancer.Move
+	at time.Duration
+}
+
+// giftTime is how long an idle node may take to choose.
+const giftTime = 5 * time.Second
+
+// onGive sends a process to an idle node that has chosen it: one that was offered to it a moment ago, for nobody takes what he likes.
 func (b *balance) onGive(ctx context.Context, to id.Node, p id.Process) api.MigrateResult {
-	for _, c := range b.view().Processes {
-		if c.Process != p || c.Unmovable != "" {
-			continue
-		}
-		b.mu.Lock()
-		m := balancer.Move{Process: p, To: to, Reason: fmt.Sprintf("%s is idle and has asked for work", to), Offer: balancer.Offer{
-			Process: p, From: b.n.name, Load: b.meter.True(now()), CPUs: b.snap.CPUs, Speed: b.snap.Speed, Ready: math.Max(1, c.ReadyLast), Bytes: c.Bytes}}
-		b.mu.Unlock()
-		return api.MigrateResult{Result: b.begin(ctx, m)}
+	b.mu.Lock()
+	g, ok := b.gifts[to]
+	delete(b.gifts, to)
+	b.mu.Unlock()
+	if !ok || g.m.Process != p || now()-g.at > giftTime {
+		return api.MigrateResult{Result: api.ResultRefused, Error: fmt.Sprintf("%v was not offered to %s", p, to)}
 	}
-	return api.MigrateResult{Result: api.ResultRefused}
+	if b.isLeaving(p) {
+		return api.MigrateResult{Result: api.ResultRefused, Error: fmt.Sprintf("%v is on its way already", p)}
+	}
+	return api.MigrateResult{Result: b.act(ctx, g.m, b.note(g.m))}
+}
+
+// isLeaving reports whether a process is about to be sent somewhere.
+func (b *balance) isLeaving(p id.Process) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, a := range b.attempts {
+		if a.Process == p && a.Outcome == balancer.Pending {
+			return true
+		}
+	}
+	return false
 }
 
 // pull asks for work where this node is idle and its policy wants some, and has the best of what is offered sent here.

@@ -73,6 +73,9 @@ func (m *Meter) Stays(p id.Process) { m.out = drop(m.out, p) }
 // Measured is the last measurement.
 func (m *Meter) Measured() Window { return m.measured }
 
+// Pending is how many promises are kept.
+func (m *Meter) Pending() int { return len(m.in) }
+
 // Promised is the load of processes that were accepted and are not, or not fully, in the last measurement.
 func (m *Meter) Promised(now time.Duration) float64 {
 	var sum float64
