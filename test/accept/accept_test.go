@@ -48,6 +48,9 @@ func TestJobs(t *testing.T)    { small(t, jobs) }
 func TestCrashes(t *testing.T) { small(t, crashes) }
 func TestWorlds(t *testing.T)  { small(t, worlds) }
 func TestSpread(t *testing.T)  { small(t, spread) }
+func TestAsking(t *testing.T) {
+	small(t, func(b *bench) (string, error) { b.policy = "default"; return spread(b) })
+}
 func TestSoak(t *testing.T)    { small(t, soak) }
 func TestExplain(t *testing.T) { small(t, explain) }
 
