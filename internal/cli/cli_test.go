@@ -317,7 +317,7 @@ func TestManual(t *testing.T) {
 func TestFactsHaveJSON(t *testing.T) {
 	a := &app{}
 	for _, c := range a.root().Commands() {
-		if slices.Contains([]string{"status", "ps", "moves", "migrate", "explain", "check", "demo", "version"}, c.Name()) && c.Flags().Lookup("json") == nil {
+		if slices.Contains([]string{"status", "ps", "moves", "migrate", "explain", "check", "demo", "sim", "version"}, c.Name()) && c.Flags().Lookup("json") == nil {
 			t.Errorf("%s has no --json", c.Name())
 		}
 	}

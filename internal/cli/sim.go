@@ -48,7 +48,7 @@ seconds, or have a unit; sizes are bytes, or have KiB, MiB, GiB.`,
 		RunE: func(*cobra.Command, []string) error {
 			r, err := simulate(conf, f)
 			if err != nil {
-				return err
+				return exitWith(ExitUsage, err) // nothing else can go wrong
 			}
 			return a.printSim(r)
 		},
@@ -78,6 +78,13 @@ seconds, or have a unit; sizes are bytes, or have KiB, MiB, GiB.`,
 
 // simulate plays every policy with every seed, as many at once as there are processors.
 func simulate(conf sim.Config, f simFlags) (r simReport, err error) {
+	if conf.Nodes < 1 || conf.Jobs < 1 || conf.Rho <= 0 || conf.Vector < 2 || conf.Period <= 0 {
+		return r, fmt.Errorf("--nodes %d, --jobs %d, --rho %g, --vector %d, --period %v: want 1, 1, more than 0, 2 and more than 0 at least",
+			conf.Nodes, conf.Jobs, conf.Rho, conf.Vector, conf.Period)
+	}
+	for _, d := range []*time.Duration{&conf.Fixed, &conf.RemoteStart, &conf.Latency} {
+		*d = max(*d, time.Nanosecond) // none: 0 would be the default
+	}
 	if conf.Lifetime, err = distribution(f.lifetime, sim.Seconds); err != nil {
 		return r, fmt.Errorf("--lifetime: %w", err)
 	}
@@ -87,7 +94,13 @@ func simulate(conf sim.Config, f simFlags) (r simReport, err error) {
 	if conf.Bandwidth, err = sim.Bytes(f.bandwidth); err != nil {
 		return r, fmt.Errorf("--bandwidth: %w", err)
 	}
-	plain := func(s string) (float64, error) { return strconv.ParseFloat(s, 64) }
+	plain := func(s string) (float64, error) {
+		v, err := strconv.ParseFloat(s, 64)
+		if err != nil {
+			return 0, fmt.Errorf("%q is no number", s)
+		}
+		return v, nil
+	}
 	if conf.Speeds, err = list(f.speeds, plain); err != nil {
 		return r, fmt.Errorf("--speeds: %w", err)
 	}
