@@ -43,7 +43,7 @@ define gotest
 	CGO_ENABLED=$(if $(findstring -race,$(2)),1,0) $(GO) test -json $(2) $(3) | $(TESTSUM) -name $(1) -save $(RESULTS)/$(1).json
 endef
 
-.PHONY: help build demo test test-unit test-pure test-race test-kernel test-cluster lint fuzz bench accept clean go
+.PHONY: help build demo test test-unit test-pure test-race test-kernel test-cluster lint fuzz bench accept balance-report clean go
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -98,6 +98,10 @@ bench: build ## measure moves: freeze and total time, beside stop-and-copy (need
 
 accept: build ## run every acceptance line and print the table (needs root, and some minutes)
 	$(GO) run ./test/accept $(ARGS)
+
+balance-report: ## play the policies in the simulator and write docs/balancing.md (an hour; can be stopped, goes on where it was)
+	@mkdir -p $(BIN)
+	$(GO) run ./test/balance $(ARGS)
 
 clean: ## remove what was built
 	rm -rf $(BIN)
