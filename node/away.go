@@ -122,6 +122,7 @@ func (n *Node) depart(r *record, f *image.Family, g *region.Region, where id.Nod
 	a.attend(sh)
 	n.mu.Lock()
 	r.away, r.epoch, r.uid, r.comm = a, f.Epoch, a.uid, f.Members[0].Command
+	n.records[r.id] = r // of one that was born away it may have been tidied meanwhile
 	n.mu.Unlock()
 	a.users.Add(1)
 	n.goes(func() { defer a.users.Done(); a.keepLease() })

@@ -264,7 +264,11 @@ func (n *Node) gather(ctx context.Context, others []eligible.Facts) (rs []*recor
 			release()
 			return nil, nil, &image.Refusal{What: "moving", Why: "A process with which it shares memory is away; call it home first.", Evidence: withWhom(f)}
 		}
-		n.setMoving(r, true)
+		if !n.claim(r) {
+			r.trip.Unlock()
+			release()
+			return nil, nil, &image.Refusal{What: "moving", Why: "A process with which it shares memory is on its way just now; try again in a moment.", Evidence: withWhom(f)}
+		}
 		rs = append(rs, r)
 	}
 	return rs, release, nil

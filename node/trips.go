@@ -116,8 +116,13 @@ func (n *Node) carry(ctx context.Context, p id.Process, o order) (res api.Migrat
 	case locked && o.auto:
 		return refuse(image.Refusal{What: "locked", Why: "It came home for a call, and is locked for a while."})
 	}
-	n.setMoving(r, true)
-	defer n.setMoving(r, false)
+	if !n.claim(r) {
+		return refuse(image.Refusal{What: "moving", Why: "The process is on its way just now; try again in a moment."})
+	}
+	defer func() {
+		n.setMoving(r, false)
+		n.tidy(r)
+	}()
 	var others []*record
 	var out ferry.Outcome
 	var err error
@@ -307,9 +312,21 @@ func (n *Node) isMoving(r *record) bool {
 func (n *Node) tidy(r *record) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if r.away == nil && r.moves == 0 {
+	if r.away == nil && r.moves == 0 && !r.moving && n.records[r.id] == r {
 		delete(n.records, r.id)
 	}
+}
+
+// claim begins a move of the process that r, whose trip the caller holds, is the record of. Somebody who looked at it meanwhile, such as
+// to refuse another move, may have tidied r away: then it is put back. It returns false where it has another record by now.
+func (n *Node) claim(r *record) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if now := n.records[r.id]; now != nil && now != r {
+		return false
+	}
+	n.records[r.id], r.moving = r, true
+	return true
 }
 
 // moved counts and remembers a move of a process of this home. Coming home on the way from one host to another is part of a

@@ -36,26 +36,25 @@ type Result struct {
 
 // tally counts.
 type tally struct {
-	conf       *Config
-	first      int // the first job that counts
-	slowdowns  []float64
-	response   float64
-	moves      int
-	counted    int // moves of jobs that count
-	most       int
-	remote     int
-	remotely   int // jobs that count and were started elsewhere
-	refused    int
-	last       time.Duration
-	spread     float64 // sum of the standard deviations
-	looks      int
-	ages       []float64
-	oldest     float64
-	oldests    float64 // sum of the oldest ages of the views that were looked at
-	views      int
-	bytes      float64
-	messages   int
-	nodePeriod float64
+	conf      *Config
+	first     int // the first job that counts
+	slowdowns []float64
+	response  float64
+	moves     int
+	counted   int // moves of jobs that count
+	most      int
+	remote    int
+	remotely  int // jobs that count and were started elsewhere
+	refused   int
+	last      time.Duration
+	spread    float64 // sum of the standard deviations
+	looks     int
+	ages      []float64
+	oldest    float64
+	oldests   float64 // sum of the oldest ages of the views that were looked at
+	views     int
+	bytes     float64
+	messages  int
 }
 
 func (t *tally) init(c *Config) {
