@@ -28,7 +28,6 @@ type job struct {
 	gone    []departure
 	moves   int
 	remote  bool // it was started on another node than its home
-	target  *node
 }
 
 type departure struct {
