@@ -29,7 +29,7 @@ type Node struct {
 
 	Mean        float64 // self: own slow view of the load (load.Meter.Mean)
 	True        float64 // self: measured load with promises, without departures (load.Meter.True)
-	Now         float64 // self: load at this moment, with promises: not averaged
+	Now         float64 // self: load at this moment, with promises; True where nothing newer than the last period is known
 	MemPromised uint64  // self: bytes promised to processes that have not arrived
 }
 

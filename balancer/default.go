@@ -11,14 +11,14 @@ import (
 	"mosix/internal/id"
 )
 
-// Default is the policy that agents run where nothing else is said: a process moves where it wins more than the move costs, to the best
+// Default is to become the policy of agents that are not told otherwise, which run mosix as yet: a process moves where it wins more than the move costs, to the best
 // of three nodes that are asked; a node that is idle asks for work; and a process that is about to begin does so where there is room.
 //
 // The criterion is that of Harchol-Balter and Downey (1997, section 5): half of the processes that have used a of CPU time use 2a, so
 // that the time used is the best guess of what remains. To ask a few of those that look best, and one at random, is against old news
 // (Mitzenmacher 2000, Dahlin 2000): who goes by news alone runs with the herd.
 type Default struct {
-	Mosix         // its limits; Margin and HeavyShare are not looked at
+	Mosix         // its limits; what is added at a target is the process itself, and the criterion decides
 	Known int     // nodes that are asked because they look best
 	Blind int     // nodes that are asked at random besides
 	Asks  int     // how often a birth asks for a better place, at most
@@ -44,14 +44,9 @@ func (Default) Name() string { return "default" }
 // Decide implements Policy.
 func (p Default) Decide(v View, now time.Duration, rng *rand.Rand) Decision {
 	var d Decision
-	slots := p.MaxMoves
-	for _, a := range v.Attempts {
-		if a.Outcome == Pending {
-			slots--
-		}
-	}
+	slots, why := p.slots(v)
 	if slots <= 0 {
-		d.Why = fmt.Sprintf("%d moves are under way, which is as many as there may be", p.MaxMoves)
+		d.Why = why
 		return d
 	}
 	n := v.Self.Mean

@@ -52,14 +52,9 @@ func (m Mosix) Decide(v View, now time.Duration, rng *rand.Rand) Decision {
 		d.Why = why
 		return d
 	}
-	slots := m.MaxMoves
-	for _, a := range v.Attempts {
-		if a.Outcome == Pending {
-			slots--
-		}
-	}
+	slots, why := m.slots(v)
 	if slots <= 0 {
-		d.Why = fmt.Sprintf("%d moves are under way, which is as many as there may be", m.MaxMoves)
+		d.Why = why
 		return d
 	}
 	targets, why := m.targets(v, now, rng)
@@ -97,6 +92,17 @@ func (m Mosix) Decide(v View, now time.Duration, rng *rand.Rand) Decision {
 		d.Why = fmt.Sprintf("a target gets one process at a time, and there are %d", len(targets))
 	}
 	return d
+}
+
+// slots is how many more moves may begin, or says why none.
+func (m Mosix) slots(v View) (n int, why string) {
+	n = m.MaxMoves
+	for _, a := range v.Attempts {
+		if a.Outcome == Pending {
+			n--
+		}
+	}
+	return n, fmt.Sprintf("%d moves are under way, which is as many as there may be", m.MaxMoves)
 }
 
 // candidates lists the processes that may go, the one that should go first in front, or says why there is none.

@@ -111,20 +111,11 @@ func (n *Node) passOn(ctx context.Context, m balancer.Move) string {
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	c, err := n.net.Dial(ctx, m.Process.Home, transport.ProtoControl)
-	if err != nil {
-		n.log.Warn("the home of a guest is out of reach", "process", m.Process, "err", err)
-		return api.ResultFailed
-	}
-	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(time.Minute))
 	var res api.MigrateResult
-	if err := json.NewEncoder(c).Encode(request{Op: "pass-on", Process: m.Process, To: m.To, Cause: causeBalancer, Load: m.Offer.Load, Ready: m.Offer.Ready,
-		CPUs: m.Offer.CPUs, Speed: m.Offer.Speed}); err == nil {
-		err = json.NewDecoder(io.LimitReader(c, maxRequest)).Decode(&res)
-		if err != nil {
-			return api.ResultFailed
-		}
+	if err := n.tell(ctx, m.Process.Home, request{Op: "pass-on", Process: m.Process, To: m.To, Cause: causeBalancer, Load: m.Offer.Load, Ready: m.Offer.Ready,
+		CPUs: m.Offer.CPUs, Speed: m.Offer.Speed}, &res); err != nil {
+		n.log.Warn("the home of a guest does not pass it on", "process", m.Process, "to", m.To, "err", err)
+		return api.ResultFailed
 	}
 	return res.Result
 }

@@ -363,7 +363,7 @@ func (b *balance) book(o balancer.Offer) balancer.Answer {
 	b.meter.Cancel(o.Process)
 	const most = 256 // places: whoever asks for more than that has something else in mind
 	if b.meter.Pending() >= most {
-		return balancer.Answer{Why: fmt.Sprintf("%d processes are on their way to %s already", most, b.n.name)}
+		return balancer.Answer{Why: fmt.Sprintf("%d processes are on their way to %s already; try again in a moment", most, b.n.name)}
 	}
 	v := balancer.View{Costs: b.costs}
 	v.Self = balancer.Node{Name: b.n.name, Exported: b.meter.Exported(now()), CPUs: b.snap.CPUs, Speed: b.snap.Speed, MemFree: b.snap.MemFree,

@@ -2,8 +2,6 @@ package node
 
 import (
 	"context"
-	"encoding/json"
-	"io"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -13,7 +11,6 @@ import (
 	"mosix/internal/kern"
 	"mosix/internal/procfs"
 	"mosix/internal/stub"
-	"mosix/internal/transport"
 )
 
 // ---- whether a guest lives that was granted a long lease and never said that it has it
@@ -84,18 +81,12 @@ func (a *away) unconfirmed() (seen int, ok bool) {
 func (n *Node) asksForGuest(host id.Node, p id.Process) (has bool, err error) {
 	ctx, cancel := context.WithTimeout(n.ctx, inquiryTime)
 	defer cancel()
-	c, err := n.net.Dial(ctx, host, transport.ProtoControl)
+	var a guestAnswer
+	err = n.tell(ctx, host, request{Op: opHasGuest, Process: p}, &a)
 	if err != nil {
 		return false, err
 	}
-	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(inquiryTime))
-	if err := json.NewEncoder(c).Encode(request{Op: opHasGuest, Process: p}); err != nil {
-		return false, err
-	}
-	var a guestAnswer
-	err = json.NewDecoder(io.LimitReader(c, maxRequest)).Decode(&a)
-	return a.Has || a.Op != opHasGuest, err
+	return a.Has || a.Op != opHasGuest, nil
 }
 
 // hasGuest answers a home. Where a guest may run of which this agent knows nothing, none has ended: home lets the process go on when

@@ -2,15 +2,12 @@ package node
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
 	"sync"
 	"time"
 
 	"mosix/internal/fault"
 	"mosix/internal/id"
-	"mosix/internal/transport"
 	"mosix/migrator/eligible"
 	"mosix/node/api"
 )
@@ -72,17 +69,8 @@ func (n *Node) targetOf(ctx context.Context, node id.Node) *eligible.Target {
 func (n *Node) askTarget(ctx context.Context, node id.Node) (*eligible.Target, error) {
 	ctx, cancel := context.WithTimeout(ctx, targetTime)
 	defer cancel()
-	c, err := n.net.Dial(ctx, node, transport.ProtoControl)
-	if err != nil {
-		return nil, err
-	}
-	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(targetTime))
-	if err := json.NewEncoder(c).Encode(request{Op: opTarget}); err != nil {
-		return nil, err
-	}
 	var t eligible.Target
-	if err := json.NewDecoder(io.LimitReader(c, maxRequest)).Decode(&t); err != nil {
+	if err := n.tell(ctx, node, request{Op: opTarget}, &t); err != nil {
 		return nil, err
 	}
 	if t.Name == "" || len(t.CPU.Words) == 0 {

@@ -23,7 +23,7 @@ func (a *arrivals) gap() time.Duration {
 }
 
 // home draws the node on which a job is started, as often in proportion to what the node can do.
-func (a *arrivals) home(int) int {
+func (a *arrivals) home() int {
 	if len(a.conf.Speeds) == 1 && len(a.conf.CPUs) == 1 {
 		return a.where.IntN(a.conf.Nodes)
 	}

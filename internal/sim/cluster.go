@@ -39,11 +39,10 @@ type driver interface {
 // node is a machine with its agent.
 type node struct {
 	station
-	i       int
-	name    id.Node
-	booked  int    // jobs that are to come here
-	memory  uint64 // of the jobs that are here
-	arrived int    // jobs that have it as their home
+	i      int
+	name   id.Node
+	booked int    // jobs that are to come here
+	memory uint64 // of the jobs that are here
 
 	meter    load.Meter
 	sampled  time.Duration
@@ -98,7 +97,7 @@ func Run(conf Config) (Result, error) {
 
 func (c *cluster) addNode(capacity load.Capacity) {
 	i := len(c.nodes)
-	n := &node{i: i, name: id.Node(fmt.Sprintf("n%d", i+1)), sampled: 0}
+	n := &node{i: i, name: id.Node(fmt.Sprintf("n%d", i+1))}
 	n.station = station{loop: &c.loop, capacity: capacity}
 	n.ended = func(j *job) { c.ended(n, j) }
 	c.nodes = append(c.nodes, n)
@@ -107,7 +106,7 @@ func (c *cluster) addNode(capacity load.Capacity) {
 
 // arrive starts a job, and plans the next: also when those that count have all been started, so that they end in the same company.
 func (c *cluster) arrive() {
-	c.start(c.arrivals.draw(c.started, c.arrivals.home(len(c.nodes))))
+	c.start(c.arrivals.draw(c.started, c.arrivals.home()))
 	c.after(c.arrivals.gap(), c.arrive)
 }
 
@@ -115,7 +114,6 @@ func (c *cluster) start(j *job) {
 	c.started++
 	j.born = c.now
 	j.home = c.nodes[min(j.homeIndex, len(c.nodes)-1)]
-	j.home.arrived++
 	j.id = id.Process{Home: j.home.name, PID: id.HomePID(j.n + 100), Start: uint64(j.n)}
 	c.driver.place(c, j)
 }
@@ -155,7 +153,6 @@ func (c *cluster) ended(n *node, j *job) {
 func (c *cluster) move(j *job, to *node, done func()) {
 	from := c.halt(j)
 	j.moves++
-	c.tally.moves++
 	j.gone = append(j.gone, departure{from, c.now})
 	c.after(c.conf.cost(j.bytes), func() {
 		c.run(j, to)
@@ -178,7 +175,6 @@ func (c *cluster) startAt(j *job, n *node, done func()) {
 		return
 	}
 	j.remote = true
-	c.tally.remote++
 	c.after(c.conf.RemoteStart, func() {
 		c.run(j, n)
 		if done != nil {

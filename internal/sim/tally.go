@@ -8,30 +8,29 @@ import (
 
 // Result is what a run came to. Slowdown is response time divided by work; ages are in periods.
 type Result struct {
-	Policy                       string  `json:"policy"`
-	Seed                         uint64  `json:"seed"`
-	Nodes                        int     `json:"nodes"`
-	Rho                          float64 `json:"rho"`
-	Jobs                         int     `json:"jobs"` // that were counted
-	MeanSlowdown                 float64 `json:"mean_slowdown"`
-	P50Slowdown                  float64 `json:"p50_slowdown"`
-	P99Slowdown                  float64 `json:"p99_slowdown"`
-	ShareAbove3                  float64 `json:"share_above_3"`
-	ShareAbove5                  float64 `json:"share_above_5"`
-	MeanResponseSeconds          float64 `json:"mean_response_seconds"`
-	LastEndSeconds               float64 `json:"last_end_seconds"`
-	MovesPerProcess              float64 `json:"moves_per_process"`
-	MostMoves                    int     `json:"most_moves"` // of one process
-	RemoteStartsPerProcess       float64 `json:"remote_starts_per_process"`
-	RefusalsPerProcess           float64 `json:"refusals_per_process"`
-	LoadStddev                   float64 `json:"load_stddev"`
-	GossipAgeMean                float64 `json:"gossip_age_mean"`
-	GossipAgeP99                 float64 `json:"gossip_age_p99"`
-	GossipAgeMax                 float64 `json:"gossip_age_max"`
-	GossipAgeOldest              float64 `json:"gossip_age_oldest"` // of what a node knows, on average
-	GossipBytesPerNodeSecond     float64 `json:"gossip_bytes_per_node_second"`
-	MembershipBytesPerNodeSecond float64 `json:"membership_bytes_per_node_second"`
-	SimulatedSeconds             float64 `json:"simulated_seconds"`
+	Policy                   string  `json:"policy"`
+	Seed                     uint64  `json:"seed"`
+	Nodes                    int     `json:"nodes"`
+	Rho                      float64 `json:"rho"`
+	Jobs                     int     `json:"jobs"` // that were counted
+	MeanSlowdown             float64 `json:"mean_slowdown"`
+	P50Slowdown              float64 `json:"p50_slowdown"`
+	P99Slowdown              float64 `json:"p99_slowdown"`
+	ShareAbove3              float64 `json:"share_above_3"`
+	ShareAbove5              float64 `json:"share_above_5"`
+	MeanResponseSeconds      float64 `json:"mean_response_seconds"`
+	LastEndSeconds           float64 `json:"last_end_seconds"`
+	MovesPerProcess          float64 `json:"moves_per_process"`
+	MostMoves                int     `json:"most_moves"` // of one process
+	RemoteStartsPerProcess   float64 `json:"remote_starts_per_process"`
+	RefusalsPerProcess       float64 `json:"refusals_per_process"`
+	LoadStddev               float64 `json:"load_stddev"`
+	GossipAgeMean            float64 `json:"gossip_age_mean"`
+	GossipAgeP99             float64 `json:"gossip_age_p99"`
+	GossipAgeMax             float64 `json:"gossip_age_max"`
+	GossipAgeOldest          float64 `json:"gossip_age_oldest"` // of what a node knows, on average
+	GossipBytesPerNodeSecond float64 `json:"gossip_bytes_per_node_second"`
+	SimulatedSeconds         float64 `json:"simulated_seconds"`
 }
 
 // tally counts.
@@ -40,10 +39,8 @@ type tally struct {
 	first     int // the first job that counts
 	slowdowns []float64
 	response  float64
-	moves     int
 	counted   int // moves of jobs that count
 	most      int
-	remote    int
 	remotely  int // jobs that count and were started elsewhere
 	refused   int
 	last      time.Duration

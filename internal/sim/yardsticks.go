@@ -1,7 +1,5 @@
 package sim
 
-import "math"
-
 // fluid is one station with the processors of all nodes, whose jobs share them at no cost. Its mean slowdown is that of M/M/c with
 // Erlang's formula, whatever the lifetimes are.
 type fluid struct{}
@@ -62,7 +60,7 @@ func (p *placer) idle(c *cluster, n *node) {
 			}
 		}
 	}
-	if best == nil || math.IsInf(most, 0) {
+	if best == nil {
 		return
 	}
 	n.booked++

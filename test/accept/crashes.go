@@ -199,10 +199,7 @@ func crashes(b *bench) (figures string, err error) {
 	return figures, errors.Join(failed...)
 }
 
-var (
-	errUnreached = errors.New("the point was not reached")
-	errNowhere   = errors.New("it runs nowhere")
-)
+var errUnreached = errors.New("the point was not reached")
 
 // crash plays s with a process of its own, and leaves the lab whole.
 func crash(b *bench, c *cluster.Cluster, s scenario, number int) (gap time.Duration, where string, err error) {
@@ -299,13 +296,8 @@ func crash(b *bench, c *cluster.Cluster, s scenario, number int) (gap time.Durat
 	}
 	// A home that is dead when the guest's lease ends decides when it lives again.
 	if s.long && !(s.how == killPeer && peer == "n1") {
-		where, err = onlyOne(page)
-		if errors.Is(err, errNowhere) && s.how == killPeer && stageOf(s.point) == committed {
-			b.progress("%s: its first long lease was just on its way (decision 0013), home waits for that agent", s)
-			where, err = heldUp(c, page, dead)
-		}
-		if err != nil {
-			return gap, "", fmt.Errorf("when the lease was over: %w", err)
+		if where, err = onlyOne(page); err != nil {
+			return gap, "", fmt.Errorf("when the lease was over: %w\n%s", err, c.Says(page.PID()))
 		}
 	}
 	if err := mend(c); err != nil {
@@ -313,21 +305,6 @@ func crash(b *bench, c *cluster.Cluster, s scenario, number int) (gap time.Durat
 	}
 	_, err = onlyOne(page)
 	return gap, where, err
-}
-
-// heldUp starts the agent that died with a grant on its way to it, and wants the process to go on at its home, which can ask now.
-func heldUp(c *cluster.Cluster, page *workloads.Page, dead id.Node) (where string, err error) {
-	if _, err := c.AgentStart(dead); err != nil {
-		return "", err
-	}
-	since := time.Now()
-	if gap, ok := cluster.Until(10*time.Second, func() bool { return page.RunsSince(since) }); !ok {
-		return "", fmt.Errorf("the agent there lives again, and %w %.0f s later", errNowhere, gap.Seconds())
-	}
-	if where, err = onlyOne(page); err == nil && where != "home" {
-		err = fmt.Errorf("its guest had ended, and it runs at %s", where)
-	}
-	return where, err
 }
 
 // startPage starts a process on n1 that can be watched. Its status comes when it has ended.
@@ -414,7 +391,7 @@ func onlyOneOf(page *workloads.Watched) (string, error) {
 		running = page.Running(since)
 		return len(running) > 0
 	}); !ok {
-		return "", errNowhere
+		return "", errors.New("it runs nowhere")
 	}
 	if n := page.Alternations(); n > mostChange {
 		return "", fmt.Errorf("copies took turns %d times: two ran at once:\n%s", n, page.Turns())

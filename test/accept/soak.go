@@ -105,7 +105,7 @@ func soak(b *bench) (figures string, err error) {
 				mu.Lock()
 				runs++
 				if err != nil {
-					wrong = append(wrong, fmt.Sprintf("%s, run %d of slot %d: %v\n%s", w.Name, round, slot, err, workloads.Logs(c, r.PID)))
+					wrong = append(wrong, fmt.Sprintf("%s, run %d of slot %d: %v\n%s", w.Name, round, slot, err, c.Says(r.PID)))
 					b.progress("%s", wrong[len(wrong)-1])
 				}
 				mu.Unlock()

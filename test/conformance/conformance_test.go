@@ -187,7 +187,7 @@ func check(t *testing.T, r *Runner, c Case, mode Mode, got result) {
 	case got.o.Wrong != "" && isKnown:
 		t.Skipf("known: %s", f.why)
 	case got.o.Wrong != "":
-		t.Errorf("%s\n%s", got.o.Wrong, logs(r.Cluster, got.o.PID))
+		t.Errorf("%s\n%s", got.o.Wrong, r.Cluster.Says(got.o.PID))
 	case got.first != "":
 		t.Skipf("held when it was run again alone; at first: %s", got.first)
 	case isKnown && !f.sometimes:
@@ -224,28 +224,6 @@ func TestMutations(t *testing.T) {
 			t.Log(wrong[m.Row])
 		})
 	}
-}
-
-// logs is what the agents have written of process pid of n1, and what they were unhappy about.
-func logs(c *cluster.Cluster, pid int) string {
-	if pid == 0 {
-		return "" // it was never moved
-	}
-	var b strings.Builder
-	for _, n := range c.Nodes() {
-		text, err := c.AgentLog(n.Name)
-		if err != nil {
-			continue // the other logs may do
-		}
-		var lines []string
-		for line := range strings.Lines(text) {
-			if strings.Contains(line, fmt.Sprintf("=%d@n1 ", pid)) {
-				lines = append(lines, line)
-			}
-		}
-		fmt.Fprintf(&b, "--- the agent of %s says of it:\n%s", n.Name, strings.Join(lines[max(0, len(lines)-12):], ""))
-	}
-	return b.String()
 }
 
 // Every line of the table of known faults is about a case that exists.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"math"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -17,23 +16,12 @@ import (
 
 // TestApart is about nodes that differ: a clock that is ahead and drifts, and a processor that lacks something.
 func TestApart(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("needs root, to make a lab")
-	}
 	w := Workload{Name: "drift", Uses: []string{"drift"}, Line: "work-drift SECONDS STOP"}
 	build(t, w)
 	files, _ := programs.BuildAll([]Workload{w})
 	const ppm = 4000
-	c, err := cluster.Up(lab.Options{Name: fmt.Sprintf("apart-%d", os.Getpid()), Nodes: 2, Policy: "none", Bind: files,
+	c := cluster.Start(t, lab.Options{Name: "apart", Nodes: 2, Bind: files,
 		Clock: map[id.Node]time.Duration{"n1": 3 * time.Second}, Drift: map[id.Node]int{"n1": ppm}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := c.Down(); err != nil {
-			t.Error(err)
-		}
-	}()
 	at := Node{Cluster: c, Name: "n1"}
 	// follow runs the program away from home, and says by how many millionths its realtime is faster than its monotonic clock.
 	follow := func(run string) float64 {
@@ -120,21 +108,10 @@ func nodeOf(st api.Status, name id.Node) *api.Node {
 // TestPoorerProcessor makes one node's processor lack AVX, as far as it tells: nothing that may use it goes there, and status says
 // so.
 func TestPoorerProcessor(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("needs root, to make a lab")
-	}
 	w := Workload{Name: "drift", Uses: []string{"drift"}, Line: "work-drift SECONDS STOP"}
 	build(t, w)
 	files, _ := programs.BuildAll([]Workload{w})
-	c, err := cluster.Up(lab.Options{Name: fmt.Sprintf("poorer-%d", os.Getpid()), Nodes: 2, Policy: "none", Bind: files})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := c.Down(); err != nil {
-			t.Error(err)
-		}
-	}()
+	c := cluster.Start(t, lab.Options{Name: "poorer", Nodes: 2, Bind: files})
 	if err := c.Arm("n2", "processor-without-avx error"); err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +124,7 @@ func TestPoorerProcessor(t *testing.T) {
 	if !strings.Contains(lacks, "avx") {
 		t.Errorf("n1 does not see that n2 lacks AVX: it lacks %q", lacks)
 	}
-	_, err = Do(Node{Cluster: c, Name: "n1"}, w, "poorer", func(pid int) error {
+	_, err := Do(Node{Cluster: c, Name: "n1"}, w, "poorer", func(pid int) error {
 		r, err := c.Migrate("n1", cluster.User1, pid, "n2")
 		if err != nil {
 			return err

@@ -2,7 +2,6 @@ package workloads
 
 import (
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -17,21 +16,10 @@ import (
 // TestBorrowedMemory: a guest that uses its parent's memory, until it executes a program, is not sent home before, whoever asks for
 // it: what it writes there is its parent's.
 func TestBorrowedMemory(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("needs root, to make a lab")
-	}
 	w := Workload{Name: "vforks", Uses: []string{"vforks"}, Line: Program("vforks") + " SECONDS STOP", Stops: true}
 	build(t, w)
 	files, _ := programs.BuildAll([]Workload{w})
-	c, err := cluster.Up(lab.Options{Name: fmt.Sprintf("borrowed-%d", os.Getpid()), Nodes: 2, Policy: "none", Bind: files})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := c.Down(); err != nil {
-			t.Error(err)
-		}
-	}()
+	c := cluster.Start(t, lab.Options{Name: "borrowed", Nodes: 2, Bind: files})
 	m := Mover{Cluster: c, Home: "n1", Others: []id.Node{"n2"}}
 	asked := 0
 	r, err := Do(Node{Cluster: c, Name: "n1"}, w, "vforks", func(pid int) error {
@@ -57,7 +45,7 @@ func TestBorrowedMemory(t *testing.T) {
 		err = w.Check(r)
 	}
 	if err != nil {
-		t.Errorf("%v\n%s", err, Logs(c, r.PID))
+		t.Errorf("%v\n%s", err, c.Says(r.PID))
 	}
 	if asked == 0 {
 		t.Error("no child was asked to go home")

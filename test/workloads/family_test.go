@@ -3,7 +3,6 @@ package workloads
 import (
 	"bytes"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -20,9 +19,6 @@ import (
 // TestFamilyAsked: all members of a family are asked to move at the same time, again and again. One of them takes the others along, and
 // the others are refused, or find themselves moved.
 func TestFamilyAsked(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("needs root, to make a lab")
-	}
 	var w Workload
 	for _, x := range Table() {
 		if x.Name == "family" {
@@ -31,15 +27,7 @@ func TestFamilyAsked(t *testing.T) {
 	}
 	build(t, w)
 	files, _ := programs.BuildAll([]Workload{w})
-	c, err := cluster.Up(lab.Options{Name: fmt.Sprintf("family-%d", os.Getpid()), Nodes: 3, Policy: "none", Bind: files})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := c.Down(); err != nil {
-			t.Error(err)
-		}
-	}()
+	c := cluster.Start(t, lab.Options{Name: "family", Nodes: 3, Bind: files})
 	n1 := Node{Cluster: c, Name: "n1"}
 	want, err := Do(n1, w, "native", nil)
 	if err != nil {
@@ -80,11 +68,11 @@ func TestFamilyAsked(t *testing.T) {
 			err = fmt.Errorf("it prints\n%s\ninstead of\n%s", r.Out, want.Out)
 		}
 		if err != nil {
-			t.Fatalf("%v\n%s", err, Logs(c, r.PID))
+			t.Fatalf("%v\n%s", err, c.Says(r.PID))
 		}
 		for _, n := range c.Nodes() {
 			if text, err := c.AgentLog(n.Name); err != nil || strings.Contains(text, "does not belong") || strings.Contains(text, "level=ERROR") {
-				t.Fatalf("run %d: the agent of %s: %v\n%s", run, n.Name, err, Logs(c, r.PID))
+				t.Fatalf("run %d: the agent of %s: %v\n%s", run, n.Name, err, c.Says(r.PID))
 			}
 		}
 		if moved.Load() == 0 {

@@ -1,8 +1,6 @@
 package workloads
 
 import (
-	"fmt"
-	"os"
 	"slices"
 	"testing"
 
@@ -15,24 +13,13 @@ import (
 // TestAnotherKernel moves to a node that takes home's vDSO for that of another kernel: programs take theirs along, and see no
 // difference.
 func TestAnotherKernel(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("needs root, to make a lab")
-	}
 	names := []string{"clocks", "timers", "sleep", "waits", "world", "cputime", "signals", "threads", "children", "areas", "maps", "family", "goruntime", "python"}
 	list := slices.DeleteFunc(Table(), func(w Workload) bool { return !slices.Contains(names, w.Name) })
 	if len(list) != len(names) {
 		t.Fatalf("%d of %d workloads are known", len(list), len(names))
 	}
 	files, _ := programs.BuildAll(list)
-	c, err := cluster.Up(lab.Options{Name: fmt.Sprintf("kernels-%d", os.Getpid()), Nodes: 2, Policy: "none", Bind: files})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := c.Down(); err != nil {
-			t.Error(err)
-		}
-	})
+	c := cluster.Start(t, lab.Options{Name: "kernels", Nodes: 2, Bind: files})
 	point := thaw.VDSODiffers.Name()
 	if err := c.Arm("n2", point+" error"); err != nil {
 		t.Fatal(err)
@@ -55,7 +42,7 @@ func TestAnotherKernel(t *testing.T) {
 				err = w.Check(r)
 			}
 			if err != nil {
-				t.Fatalf("%v\n%s", err, Logs(c, r.PID))
+				t.Fatalf("%v\n%s", err, c.Says(r.PID))
 			}
 			same(t, "to another kernel and back", native, r)
 			if !c.Hit("n2", point) {

@@ -121,7 +121,7 @@ func TestSecondKernel(t *testing.T) {
 				err = w.Check(r)
 			}
 			if err != nil {
-				t.Fatalf("%v\n%s", err, Logs(c, r.PID))
+				t.Fatalf("%v\n%s", err, c.Says(r.PID))
 			}
 			same(t, "moved to this machine's kernel and back", native, r)
 		})

@@ -2,7 +2,6 @@ package workloads
 
 import (
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -14,18 +13,7 @@ import (
 
 // TestStopped: a process that is stopped can be moved, stands still wherever it is, and goes on when it is continued at home.
 func TestStopped(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("needs root, to make a lab")
-	}
-	c, err := cluster.Up(lab.Options{Name: fmt.Sprintf("stopped-%d", os.Getpid()), Nodes: 2, Policy: "none"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := c.Down(); err != nil {
-			t.Error(err)
-		}
-	}()
+	c := cluster.Start(t, lab.Options{Name: "stopped", Nodes: 2})
 	cmd := c.Command("n1", cluster.User1, "bash", "-c", `while :; do i=$((i+1)); [ $((i%100)) = 0 ] && echo $i > /tmp/count; done`)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -158,7 +158,7 @@ func TestMoved(t *testing.T) {
 					err = w.Check(r)
 				}
 				if err != nil {
-					t.Errorf("%s: %v\n%s", mode, err, Logs(c, r.PID))
+					t.Errorf("%s: %v\n%s", mode, err, c.Says(r.PID))
 				}
 				return r, err == nil
 			}
