@@ -170,8 +170,8 @@ CASE(status_shows_signals)
 static volatile int stop_thread;
 static void *until_told(void *tid)
 {
-	*(volatile pid_t *)tid = gettid_();
 	OK(prctl(PR_SET_NAME, "second"));
+	*(volatile pid_t *)tid = gettid_();
 	while (!stop_thread)
 		nap(1);
 	return NULL;
