@@ -60,6 +60,16 @@ func (p Plan) Resume() Plan {
 	return r
 }
 
+// InPlacePages are the addresses of the pages in which the areas lie that stand at their own place.
+func (p Plan) InPlacePages() (out []mem.Addr) {
+	for _, ip := range p.InPlace {
+		for a := ip.Addr.Page(); a < ip.Addr+mem.Addr(len(ip.Data)); a += mem.PageSize {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
 // Collect takes out what the call, which returned ret, has written: read gives n bytes at an offset of the slot, inPlace n
 // bytes at an address of the shadow. What they cannot give is left out.
 func (p Plan) Collect(ret int64, read func(off, n int) []byte, inPlace func(a mem.Addr, n int) []byte) []Blob {

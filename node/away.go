@@ -15,6 +15,7 @@ import (
 	"mosix/internal/id"
 	"mosix/internal/image"
 	"mosix/internal/kern"
+	"mosix/internal/mem"
 	"mosix/internal/pack"
 	"mosix/internal/region"
 	"mosix/internal/stub"
@@ -609,7 +610,7 @@ func (n *Node) welcome(from id.Node, s *ferry.Stream, offer ferry.Offer) {
 	var family []ferry.Returning
 	for _, a := range all {
 		family = append(family, ferry.Returning{Process: a.r.id, Region: a.region, Clear: a.clear(), Fixed: a.fixed(),
-			Room: a.room, Quiet: a.quiet, Resume: a.reopen})
+			Beside: a.beside, Room: a.room, Quiet: a.quiet, Resume: a.reopen})
 	}
 	f, stats, err := ferry.Welcome(&n.env, s, offer, family, func() bool { return claimAll(all) })
 	for i, a := range all {
@@ -695,6 +696,14 @@ func (a *away) room(as []image.Area) {
 	case <-done:
 	case <-time.After(time.Second): // it may have been stopped just now
 	}
+}
+
+// beside puts memory in that comes home while the guest's calls are served.
+func (a *away) beside(f func(busy []mem.Range)) {
+	a.mu.Lock()
+	sh := a.sh
+	a.mu.Unlock()
+	sh.Beside(f)
 }
 
 // quiet ends the service of a guest whose last image has come.

@@ -572,10 +572,7 @@ func (g *Guest) Result(tid id.HomePID, seq id.Seq, res homeproxy.Result) {
 
 // finish answers a call, in the way that its result and the signals that wait for its thread demand.
 func (g *Guest) finish(c *call, ret int64) {
-	ret = g.unfinished(c, ret)
-	if ret == -abi.ERestartNoInt && c.begun != 0 {
-		ret = c.begun
-	}
+	ret = g.outcome(c, ret)
 	delete(g.restarts, c.tid)
 	if ret == -abi.ERestartBlock {
 		g.restarts[c.tid] = c.nr
@@ -680,7 +677,7 @@ func (g *Guest) With(host int, f func(p *tracer.Process, t *tracer.Thread) error
 
 // comeHome starts the way home for a call that cannot be served here. The call waits; at home it is made natively.
 func (g *Guest) comeHome(c *call, name string) {
-	ret := int64(-abi.ERestartNoInt)
+	ret := g.outcome(c, -abi.ERestartNoInt)
 	c.answer = &ret
 	g.calls[c.tid] = c
 	if g.OnComeHome != nil {

@@ -47,6 +47,14 @@ func (g *Guest) limit(c *call, req *homeproxy.Request) {
 	}
 }
 
+// outcome is what the guest's kernel is told where home, or the lack of one, says ret.
+func (g *Guest) outcome(c *call, ret int64) int64 {
+	if ret = g.unfinished(c, ret); ret == -abi.ERestartNoInt && c.begun != 0 {
+		return c.begun
+	}
+	return ret
+}
+
 // unfinished turns the result of such a call that has not come to its end into one that says so: no stop, no ignored signal and
 // none that another thread takes may show as EINTR. A handler's does, by the guest's kernel.
 func (g *Guest) unfinished(c *call, ret int64) int64 {

@@ -5,6 +5,7 @@ import (
 
 	"mosix/homeproxy"
 	"mosix/internal/id"
+	"mosix/internal/mem"
 	"mosix/internal/stub"
 )
 
@@ -41,4 +42,21 @@ func (s *Shadow) Do(calls []stub.Call, done func()) error {
 		done()
 	}})
 	return nil
+}
+
+// Beside runs f while no call can begin to use more of the process's own memory than the pages busy. What comes for those must
+// wait: the guest's page is from before the call has ended, or even begun, and would take its place.
+func (s *Shadow) Beside(f func(busy []mem.Range)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f(s.busy())
+}
+
+// busy are the pages that calls use at their own address, or have used.
+func (s *Shadow) busy() []mem.Range {
+	var out []mem.Range
+	for a := range s.inPlace {
+		out = append(out, mem.Range{Start: a, End: a + mem.PageSize})
+	}
+	return mem.Normalize(out)
 }

@@ -30,7 +30,7 @@ func (s *Shadow) mapFile(sl *slot, j *job, req homeproxy.Request) {
 	if a[3]&abi.MapPrivate != 0 {
 		prot &^= abi.ProtWrite
 	}
-	j.plan = homeproxy.Plan{Nr: abi.SysMmap, Args: [6]uint64{0, a[1], prot, a[3] & (abi.MapShared | abi.MapPrivate | abi.MapNoReserve), a[4], a[5]}}
+	j.plan = homeproxy.Plan{Nr: abi.SysMmap, Args: [6]uint64{uint64(s.roomFor(a[1])), a[1], prot, a[3] & (abi.MapShared | abi.MapPrivate | abi.MapNoReserve), a[4], a[5]}}
 	j.then = func(ret int64) {
 		if abi.IsErr(ret) {
 			s.answer(sl, j, ret)
@@ -39,6 +39,30 @@ func (s *Shadow) mapFile(sl *slot, j *job, req homeproxy.Request) {
 		fd := int(int32(a[4]))
 		go s.describe(sl.tid, j.seq, fd, mem.Range{Start: mem.Addr(ret), End: (mem.Addr(ret) + mem.Addr(a[1])).PageUp()})
 	}
+}
+
+// filesBase is where a shadow begins to map the files of its guest: far from where the guest's kernel would put anything, for at the
+// addresses of the guest's own memory calls are made in place.
+const filesBase mem.Addr = 0x200000000000
+
+// roomFor proposes a place for n bytes of a file. The kernel takes another where that is not free.
+func (s *Shadow) roomFor(n uint64) mem.Addr {
+	if s.files == 0 {
+		s.files = filesBase
+		b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/maps", s.PID)) // a process without any has ended
+		as, _ := image.ParseMaps(b, s.Region.Range())
+		for _, a := range as {
+			if a.End > s.files && a.Start < filesBase*2 {
+				s.files = a.End
+			}
+		}
+	}
+	at := s.files
+	s.files = (s.files + mem.Addr(n)).PageUp() + mem.PageSize
+	if s.files > filesBase*2 || s.files < at { // begin anew with the next
+		s.files = 0
+	}
+	return at
 }
 
 // describe tells the host which file the shadow has mapped at r from descriptor fd, or that it can be mapped at home only.

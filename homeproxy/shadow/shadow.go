@@ -50,7 +50,8 @@ type Shadow struct {
 	out       Output // guarded by mu
 	slots     map[id.HomePID]*slot
 	actions   [abi.NSig + 1]abi.SigAction
-	inPlace   map[mem.Addr]bool // pages that are open at their own address
+	inPlace   map[mem.Addr]bool // pages that calls use at their own address; true: they are open
+	files     mem.Addr          // where the next file is mapped that the guest maps; 0: not looked for yet
 	closed    bool
 	releasing bool     // memory is being given back
 	delayed   []func() // calls that wait for the end of that
@@ -282,6 +283,9 @@ func (s *Shadow) again(sl *slot, j *job, req homeproxy.Request) error {
 		return nil
 	}
 	j.plan = plan
+	for _, a := range plan.InPlacePages() { // that agent has opened them
+		s.inPlace[a] = true
+	}
 	if atomic.LoadUint32(&sl.Done) == atomic.LoadUint32(&sl.Req) {
 		s.finish(sl, j)
 		return nil
@@ -325,14 +329,12 @@ func (s *Shadow) plan(sl *slot, j *job, req homeproxy.Request, restart bool) err
 		j.then = func(int64) { s.answer(sl, j, -int64(errno)) }
 		return nil
 	}
-	for _, ip := range plan.InPlace {
-		for a := ip.Addr.Page(); a < ip.Addr+mem.Addr(len(ip.Data)); a += mem.PageSize {
-			if !s.inPlace[a] {
-				s.inPlace[a] = true
-				// Memory that the guest has mapped away is not here; where there is some, the first call fails.
-				j.pre = append(j.pre, stub.Call{Nr: abi.SysMmap, Args: [6]uint64{uint64(a), mem.PageSize, abi.ProtRead | abi.ProtWrite, abi.MapPrivate | abi.MapAnonymous | abi.MapFixedNoReplace, ^uint64(0)}})
-				j.pre = append(j.pre, stub.Call{Nr: abi.SysMprotect, Args: [6]uint64{uint64(a), mem.PageSize, abi.ProtRead | abi.ProtWrite}})
-			}
+	for _, a := range plan.InPlacePages() {
+		if !s.inPlace[a] { // not yet: a call of another thread may be about to open it
+			s.inPlace[a] = false
+			// Memory that the guest has mapped away is not here; where there is some, the first call fails.
+			j.pre = append(j.pre, stub.Call{Nr: abi.SysMmap, Args: [6]uint64{uint64(a), mem.PageSize, abi.ProtRead | abi.ProtWrite, abi.MapPrivate | abi.MapAnonymous | abi.MapFixedNoReplace, ^uint64(0)}})
+			j.pre = append(j.pre, stub.Call{Nr: abi.SysMprotect, Args: [6]uint64{uint64(a), mem.PageSize, abi.ProtRead | abi.ProtWrite}})
 		}
 	}
 	if restart {
@@ -378,6 +380,9 @@ func (s *Shadow) start(sl *slot, j *job) {
 	if len(j.pre) > 0 {
 		s.issue(sl, j.pre[0].Nr, j.pre[0].Args, false, 0)
 		return
+	}
+	for _, a := range j.plan.InPlacePages() {
+		s.inPlace[a] = true
 	}
 	data := s.Region.SlotData(sl.i)
 	for _, w := range j.plan.Writes {
@@ -601,11 +606,7 @@ func (s *Shadow) Release(m *image.Process, kept func(image.Area) bool, done func
 		return ErrBusy
 	}
 	var calls []stub.Call
-	keep := []mem.Range{{Start: mem.Addr(m.Layout.ArgStart).Page(), End: mem.Addr(m.Layout.EnvEnd).PageUp()}}
-	for a := range s.inPlace { // calls use them just now
-		keep = append(keep, mem.Range{Start: a, End: a + mem.PageSize})
-	}
-	keep = mem.Normalize(keep)
+	keep := mem.Normalize(append(s.busy(), mem.Range{Start: mem.Addr(m.Layout.ArgStart).Page(), End: mem.Addr(m.Layout.EnvEnd).PageUp()}))
 	for _, a := range m.Areas {
 		if a.Shared || kept(a) {
 			continue

@@ -27,6 +27,9 @@ type Returning struct {
 	Region  *region.Region
 	Clear   []mem.Range // what the shadow still holds of the memory with which the process left
 	Fixed   []mem.Range // parts of files that the process shares and only reads: they are here, and cannot be put in
+	// Beside runs f while no call of the guest can begin to use more of the process's own memory than the pages busy: a call
+	// that waits at home may find or leave something there.
+	Beside func(f func(busy []mem.Range))
 	// Room prepares the shadow for areas that will come, as well as it can.
 	Room func([]image.Area)
 	// Quiet ends this agent's service of the guest: from then on the shadow's threads idle. Resume begins it again, by the
@@ -202,14 +205,38 @@ func (h *expected) page(frame []byte) error {
 			return fmt.Errorf("the guest sent memory for the shared page at %v", r)
 		}
 	}
-	rs, data = without(rs, data, h.Fixed)
-	if len(rs) == 0 {
+	if rs, data = without(rs, data, h.Fixed); len(rs) == 0 {
 		return nil
 	}
-	if !h.shelf.Put(int(h.Process.PID), h.mem, rs, data) {
+	kept := false
+	h.Beside(func(busy []mem.Range) {
+		now, dataNow := without(rs, data, busy)
+		later, dataLater := within(rs, data, busy)
+		for _, r := range later {
+			n := int(r.Len())
+			h.shelf.Hold(r, dataLater[:n:n])
+			dataLater = dataLater[n:]
+		}
+		kept = len(now) > 0 && h.shelf.Put(int(h.Process.PID), h.mem, now, dataNow)
+	})
+	if !kept {
 		reuse(frame)
 	}
 	return nil
+}
+
+// within leaves in the ranges rs, and in their bytes, what is in some as well: a copy.
+func within(rs []mem.Range, data []byte, some []mem.Range) (out []mem.Range, kept []byte) {
+	at := mem.Addr(0)
+	for _, r := range rs {
+		whole := []mem.Range{r}
+		for _, x := range mem.Subtract(whole, mem.Subtract(whole, some)) {
+			out = append(out, x)
+			kept = append(kept, data[at+x.Start-r.Start:at+x.End-r.Start]...)
+		}
+		at += mem.Addr(r.Len())
+	}
+	return out, kept
 }
 
 // without leaves fixed out of the ranges rs and out of their bytes.
