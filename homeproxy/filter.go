@@ -2,21 +2,22 @@ package homeproxy
 
 // What a seccomp filter returns.
 const (
-	RetAllow       = 0x7fff0000
-	RetNotify      = 0x7fc00000
-	RetKillProcess = 0x80000000
-	RetNoSys       = 0x00050000 | enosys
+	RetAllow  = 0x7fff0000
+	RetNotify = 0x7fc00000
+	RetNoSys  = 0x00050000 | enosys
 )
 
 // Offsets in struct seccomp_data. The instruction pointer, at 8, is never looked at: a guest can jump to any code at any
 // address, so that what it says proves nothing.
 const (
-	dataNr    = 0
-	dataArch  = 4
-	dataArgs  = 16
-	archAMD64 = 0xc000003e
-	x32Bit    = 0x40000000
+	dataNr   = 0
+	dataArch = 4
+	dataArgs = 16
+	x32Bit   = 0x40000000
 )
+
+// ArchAMD64 is AUDIT_ARCH_X86_64: the architecture of which the table's numbers are.
+const ArchAMD64 = 0xc000003e
 
 // FilterOptions adapts a filter to its host. They can only make it narrower.
 type FilterOptions struct {
@@ -26,18 +27,18 @@ type FilterOptions struct {
 }
 
 // Filter returns the seccomp program of a guest: it allows exactly the calls whose rows say Guest, by number and where the
-// row has conditions by argument. Everything else is a user notification, also numbers that nobody knows. A call of another
-// architecture ends the process, one of x32 is ENOSYS, as on a kernel without it.
+// row has conditions by argument. Everything else is a user notification, also numbers that nobody knows and calls of another
+// architecture (int $0x80), which are made at home. One of x32 is ENOSYS, as on a kernel without it.
 func Filter(opts FilterOptions) []SockFilter { return filterOf(table, opts) }
 
 // filterOf is Filter for the rows given, in ascending order of numbers.
 func filterOf(rows []Row, opts FilterOptions) []SockFilter {
 	a := &assembler{}
-	allow, notify, kill, nosys := a.newLabel(), a.newLabel(), a.newLabel(), a.newLabel()
+	allow, notify, nosys := a.newLabel(), a.newLabel(), a.newLabel()
 
 	native, calls := a.newLabel(), a.newLabel()
 	a.emit(bpfLdAbs, dataArch)
-	a.jeq(archAMD64, native, kill)
+	a.jeq(ArchAMD64, native, notify)
 	a.place(native)
 	a.emit(bpfLdAbs, dataNr)
 	a.jge(x32Bit, nosys, calls)
@@ -59,8 +60,6 @@ func filterOf(rows []Row, opts FilterOptions) []SockFilter {
 	a.ret(RetAllow)
 	a.place(notify)
 	a.ret(RetNotify)
-	a.place(kill)
-	a.ret(RetKillProcess)
 	a.place(nosys)
 	a.ret(RetNoSys)
 	return a.assemble()

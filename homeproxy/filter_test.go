@@ -94,7 +94,7 @@ func TestFilterSaysWhatClassifySays(t *testing.T) {
 			if r.Classify(args) == Guest {
 				want = RetAllow
 			}
-			if got := run(t, prog, archAMD64, r.Nr, args); got != want {
+			if got := run(t, prog, ArchAMD64, r.Nr, args); got != want {
 				t.Fatalf("%s%#x: the filter returns %#x, Classify says %v", r.Name, args, got, r.Classify(args))
 			}
 		}))
@@ -108,16 +108,16 @@ func TestFilterDefaults(t *testing.T) {
 	}
 	for nr := uint32(0); nr < 2048; nr++ {
 		if Lookup(nr) == &unknown {
-			if got := run(t, prog, archAMD64, nr, [6]uint64{}); got != RetNotify {
+			if got := run(t, prog, ArchAMD64, nr, [6]uint64{}); got != RetNotify {
 				t.Errorf("the unknown call %d gets %#x, not a notification", nr, got)
 			}
 		}
 	}
-	if got := run(t, prog, 0x40000003, 202, [6]uint64{}); got != RetKillProcess {
+	if got := run(t, prog, 0x40000003, 202, [6]uint64{}); got != RetNotify {
 		t.Errorf("a call of i386 gets %#x", got)
 	}
 	for _, nr := range []uint32{x32Bit, x32Bit | 202, ^uint32(0)} {
-		if got := run(t, prog, archAMD64, nr, [6]uint64{}); got != RetNoSys {
+		if got := run(t, prog, ArchAMD64, nr, [6]uint64{}); got != RetNoSys {
 			t.Errorf("call %#x gets %#x, not ENOSYS", nr, got)
 		}
 	}
@@ -144,7 +144,7 @@ func TestWeakenedRowIsCaught(t *testing.T) {
 			tries = append(tries, args)
 		}
 		for _, args := range tries {
-			if run(t, prog, archAMD64, table[i].Nr, args) == RetAllow && table[i].Classify(args) != Guest {
+			if run(t, prog, ArchAMD64, table[i].Nr, args) == RetAllow && table[i].Classify(args) != Guest {
 				caught = true
 			}
 		}
@@ -255,10 +255,10 @@ func TestClassByArgument(t *testing.T) {
 
 func TestNotifyOption(t *testing.T) {
 	prog := Filter(FilterOptions{Notify: []uint32{228}})
-	if got := run(t, prog, archAMD64, 228, [6]uint64{1}); got != RetNotify {
+	if got := run(t, prog, ArchAMD64, 228, [6]uint64{1}); got != RetNotify {
 		t.Errorf("clock_gettime gets %#x although it is to be notified", got)
 	}
-	if got := run(t, prog, archAMD64, 39, [6]uint64{}); got != RetAllow {
+	if got := run(t, prog, ArchAMD64, 39, [6]uint64{}); got != RetAllow {
 		t.Errorf("getpid gets %#x", got)
 	}
 }
@@ -276,7 +276,7 @@ func TestFarJumps(t *testing.T) {
 			if nr < 300 && rows[nr].Classify(args) == Guest {
 				want = RetAllow
 			}
-			if got := run(t, prog, archAMD64, nr, args); got != want {
+			if got := run(t, prog, ArchAMD64, nr, args); got != want {
 				t.Fatalf("call %d %#x: %#x, want %#x", nr, args, got, want)
 			}
 		}

@@ -309,6 +309,9 @@ func (g *Guest) parent(c *call, p, q *tracer.Process, n *tracer.Thread, b *beari
 		Process: id.Process{Home: g.Process.Home, PID: pid, Start: binary.LittleEndian.Uint64(about)}, Epoch: id.Epoch(binary.LittleEndian.Uint64(about[8:])),
 		PID: q.PID, Den: g.Den, Listener: g.listener, Clocks: g.Clocks, Image: &image.Process{}, Log: g.log, Code: g.code,
 	}
+	if g.cores { // limits are inherited
+		o.Image.Limits[kern.LimitCore][0] = 1
+	}
 	var shares uint32
 	if c.wish.SharesMemory {
 		var err error

@@ -147,6 +147,7 @@ type begun struct {
 func waits(ret int64) bool { return abi.IsRestart(ret) && ret != -abi.ERestartNoInt }
 
 type signal struct {
+	tries   int // how often the guest's kernel did not take it
 	tid     id.HomePID
 	info    abi.Siginfo
 	process bool
@@ -342,12 +343,13 @@ func (g *Guest) handle(n kern.Notif) {
 }
 
 func (g *Guest) decide(n kern.Notif) {
-	if want, ok := g.cloning[int(n.PID)]; ok && n.Nr == abi.SysClone && [5]uint64(n.Args[:5]) == want {
+	native := n.Arch == homeproxy.ArchAMD64
+	if want, ok := g.cloning[int(n.PID)]; ok && native && n.Nr == abi.SysClone && [5]uint64(n.Args[:5]) == want {
 		delete(g.cloning, int(n.PID))
 		g.proceed(n.ID)
 		return
 	}
-	if g.inject[int(n.PID)] && (injected(n.Nr) || asksOwnAddress(&n)) { // a call that this agent makes through the guest
+	if g.inject[int(n.PID)] && native && (injected(n.Nr) || asksOwnAddress(&n)) { // a call that this agent makes through the guest
 		g.proceed(n.ID)
 		return
 	}
@@ -361,6 +363,10 @@ func (g *Guest) decide(n kern.Notif) {
 	delete(g.cut, int(n.PID))
 	g.noteTaken(tid, n.ID)
 	c := &call{tid: tid, host: int(n.PID), id: n.ID, nr: uint32(n.Nr), started: time.Now()}
+	if !native { // its number is of another table
+		g.comeHome(c, "int 0x80")
+		return
+	}
 	if n.Nr == abi.SysRestartSyscall {
 		nr, until := g.restarts[tid], g.until[tid]
 		if nr == 0 && until == 0 { // a futex, the one call of the guest's own that a restart block continues

@@ -127,7 +127,9 @@ func (g *Guest) queue(t *tracer.Thread, sigs []signal) (later []signal) {
 			g.Spoiled(err)
 			break
 		} else if err != nil && !errors.Is(err, tracer.ErrGone) {
-			g.log.Error("cannot bring a signal into a guest", "process", g.Process, "signal", s.info.Signo(), "err", err)
+			if s.tries++; s.tries == 1 {
+				g.log.Error("cannot bring a signal into a guest; it is tried again", "process", g.Process, "signal", s.info.Signo(), "err", err)
+			}
 			later = append(later, s)
 		}
 	}
@@ -153,10 +155,21 @@ func (g *Guest) again(sigs []signal) {
 		g.kick(s, s.process)
 	}
 	for i := range sigs {
-		if sigs[i].process {
-			sigs[i].tid = g.Process.PID
+		s := &sigs[i]
+		if s.process {
+			s.tid = g.Process.PID
 		}
-		g.kick(sigs[i], false)
+		if s.tries == 0 {
+			g.kick(*s, false)
+			continue
+		}
+		time.AfterFunc(answerAgain, func() {
+			g.mu.Lock()
+			defer g.mu.Unlock()
+			if len(g.signals) > 0 {
+				g.kick(g.signals[0], g.signals[0].process)
+			}
+		})
 	}
 	g.signals = append(slices.Clone(sigs), came...)
 }

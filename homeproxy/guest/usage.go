@@ -288,7 +288,7 @@ func (g *Guest) setLimit(c *call, what uint32, at uint64) {
 			g.limitCPU(soft, hard)
 		case kern.LimitCore:
 			g.cores = soft > 0
-		case kern.LimitData, kern.LimitStack, kern.LimitMemlock, kern.LimitAS, kern.LimitSigpending:
+		case kern.LimitData, kern.LimitStack, kern.LimitMemlock, kern.LimitAS:
 			if what == kern.LimitAS {
 				soft, hard = thaw.Beside(soft, g.Region), thaw.Beside(hard, g.Region)
 			}

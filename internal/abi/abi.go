@@ -250,6 +250,7 @@ const (
 	SysRtSigtimedwait  = 128
 	SysTgkill          = 234
 	SysPivotRoot       = 155
+	SysModifyLdt       = 154
 	SysPrctl           = 157
 	SysArchPrctl       = 158
 	SysMount           = 165

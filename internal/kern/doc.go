@@ -17,6 +17,7 @@ const (
 	EPERM       = syscall.EPERM
 	ESRCH       = syscall.ESRCH
 	EINTR       = syscall.EINTR
+	EACCES      = syscall.EACCES
 	EAGAIN      = syscall.EAGAIN
 	EINPROGRESS = syscall.EINPROGRESS
 	EFAULT      = syscall.EFAULT

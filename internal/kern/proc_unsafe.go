@@ -214,6 +214,16 @@ func SetLimit(pid, what int, soft, hard uint64) error {
 	return nil
 }
 
+// LiftLimit raises a limit of another process to its hard one, as well as it can, and returns what puts it back.
+func LiftLimit(pid, what int) (back func()) {
+	var old unix.Rlimit
+	if unix.Prlimit(pid, what, nil, &old) != nil || old.Cur == old.Max {
+		return func() {}
+	}
+	_ = unix.Prlimit(pid, what, &unix.Rlimit{Cur: old.Max, Max: old.Max}, nil)
+	return func() { _ = unix.Prlimit(pid, what, &old, nil) }
+}
+
 // CPUClock is the clock that counts the CPU time of process pid.
 func CPUClock(pid int) int { return ^pid<<3 | 2 }
 

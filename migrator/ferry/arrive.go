@@ -239,6 +239,16 @@ func within(rs []mem.Range, data []byte, some []mem.Range) (out []mem.Range, kep
 	return out, kept
 }
 
+// back makes the held shadow be the process again.
+func (env *Env) back(p *tracer.Process, f *image.Family) error {
+	err := thaw.Back(p, f)
+	if errors.Is(err, thaw.ErrTooManySignals) {
+		env.Log.Warn("a process is home without all of its signals", "process", f.Process, "err", err)
+		return nil
+	}
+	return err
+}
+
 // without leaves fixed out of the ranges rs and out of their bytes.
 func without(rs []mem.Range, data []byte, fixed []mem.Range) ([]mem.Range, []byte) {
 	touched := false
@@ -321,7 +331,7 @@ func (h *homecomer) run() error {
 	b0 := time.Now()
 	h.env.awaitClocks(h.family, thaw.Clocks{Real: h.env.Realtime() - kern.Now(kern.ClockMonotonic)}, true)
 	for _, x := range h.all {
-		if err := thaw.Back(x.p, x.last); err != nil {
+		if err := h.env.back(x.p, x.last); err != nil {
 			return err
 		}
 		h.env.Log.Debug("thawed at home", "process", x.Process, "shelved", x.shelf.Bytes(), "emptied", len(x.shelf.Zaps()))

@@ -4,9 +4,13 @@ import (
 	"errors"
 	"fmt"
 
+	"mosix/internal/abi"
+	"mosix/internal/image"
 	"mosix/internal/kern"
 	"mosix/internal/procfs"
+	"mosix/internal/stub"
 	"mosix/internal/tracer"
+	"mosix/migrator/eligible"
 	"mosix/migrator/freeze"
 	"mosix/migrator/thaw"
 )
@@ -20,8 +24,31 @@ func (m *source) again(t *traveller) {
 	}
 }
 
-// errDispatches is found out only by stopping the process: nothing in /proc tells.
-var errDispatches = errors.New("it has its system calls dispatched to itself (prctl PR_SET_SYSCALL_USER_DISPATCH), as Wine does, which cannot be kept up elsewhere: it stays where it is")
+// refused is a refusal that is found out only by stopping the process: nothing in /proc tells.
+func refused(what, why, evidence string) error {
+	return &RefusedError{Refusals: image.Refusals{{What: what, Why: why, Evidence: evidence}}}
+}
+
+// own refuses a process for what it alone can tell of itself. Of its threads the leading one speaks: such modes are inherited.
+func own(l *tracer.Thread) error {
+	const getTSC, getCPUID, faults = 25, 0x1011, 2
+	g := l.Proc.Region
+	at := uint64(g.Addr(stub.ScratchOff))
+	clear(g.Scratch()[:16])
+	out, err := l.Batch([]stub.Call{tracer.NewCall(abi.SysPrctl, getTSC, at), tracer.NewCall(abi.SysArchPrctl, getCPUID, 0),
+		tracer.NewCall(abi.SysModifyLdt, 0, at+8, 8)})
+	switch {
+	case err != nil:
+		return err
+	case out[0] == 0 && g.Scratch()[0] == faults:
+		return refused(eligible.ProcessorMode, "RDTSC is to fault in it (prctl PR_SET_TSC), which is not kept up elsewhere: it stays where it is", "PR_GET_TSC is PR_TSC_SIGSEGV")
+	case out[1] == 0:
+		return refused(eligible.ProcessorMode, "CPUID is to fault in it (arch_prctl ARCH_SET_CPUID), which is not kept up elsewhere: it stays where it is", "ARCH_GET_CPUID is 0")
+	case out[2] > 0:
+		return refused(eligible.LDT, "it has segments of its own (modify_ldt), which are not carried: it stays where it is", "modify_ldt reads some")
+	}
+	return nil
+}
 
 // stopAndCopy copies nothing while the processes run.
 func (m *source) stopAndCopy() {
@@ -38,7 +65,8 @@ func (m *source) plant(t *traveller) error {
 		return err
 	}
 	if kern.Dispatches(l.TID) {
-		return errors.Join(errDispatches, l.Release())
+		return errors.Join(refused(eligible.Dispatch, "it has its system calls dispatched to itself, as Wine does, which cannot be kept up elsewhere: it stays where it is",
+			"prctl PR_SET_SYSCALL_USER_DISPATCH"), l.Release())
 	}
 	as, _, err := freeze.Areas(p)
 	if err != nil {
@@ -50,7 +78,12 @@ func (m *source) plant(t *traveller) error {
 	}
 	freeze.Mend(p, waits)
 	slots := len(tids) + 64 // for the threads that it makes while it is away
-	if err := p.Plant(l, freeze.FreeBase(as, slots), slots); err != nil {
+	if err := p.Plant(l, freeze.FreeBase(as, slots), slots); errors.Is(err, kern.EACCES) {
+		return refused(eligible.WriteExec, "it may make no memory executable (prctl PR_SET_MDWE, as systemd's MemoryDenyWriteExecute does), and what holds its place must be: it stays where it is", err.Error())
+	} else if err != nil {
+		return err
+	}
+	if err := own(l); err != nil {
 		return err
 	}
 	if m.env.Rounds > 0 && freeze.ReadsDirectly(p.PID) {

@@ -699,6 +699,9 @@ func Unpark(pid int, g *region.Region, code *stub.Code) error {
 		if err := thaw.Hold(p, g); err != nil {
 			return err
 		}
-		return thaw.Back(p, f)
+		if err := thaw.Back(p, f); !errors.Is(err, thaw.ErrTooManySignals) {
+			return err
+		}
+		return nil // it runs, and no agent is concerned with it any more
 	})
 }

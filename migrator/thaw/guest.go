@@ -267,7 +267,7 @@ func (g *Guest) empty(pid int, code *stub.Code) error {
 	return nil
 }
 
-// limit gives the guest home's limits of memory and of signals, as far as this node's own allow. What is mosix's in its address
+// limit gives the guest home's limits of memory, as far as this node's own allow. What is mosix's in its address
 // space comes on top.
 func (g *Guest) limit(l *tracer.Thread) error {
 	have, err := procfs.Default.Limits(g.P.PID)
@@ -276,7 +276,7 @@ func (g *Guest) limit(l *tracer.Thread) error {
 	}
 	at, b := scratchAt(g.P, 0)
 	var calls []stub.Call
-	for i, what := range []int{kern.LimitData, kern.LimitStack, kern.LimitMemlock, kern.LimitAS, kern.LimitSigpending} {
+	for i, what := range []int{kern.LimitData, kern.LimitStack, kern.LimitMemlock, kern.LimitAS} {
 		soft, hard := g.Plan.Limits[what][0], g.Plan.Limits[what][1]
 		if what == kern.LimitAS {
 			soft, hard = Beside(soft, g.P.Region), Beside(hard, g.P.Region)

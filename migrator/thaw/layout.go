@@ -74,10 +74,13 @@ func guardCalls(guards []mem.Range, advice uint64) (calls []stub.Call) {
 
 // open is the protection of a with which pages can be put in.
 func open(a image.Area) uint8 {
-	if a.Prot == abi.ProtNone {
-		return a.Prot
+	switch {
+	case a.Prot != abi.ProtNone:
+		return a.Prot | abi.ProtWrite
+	case a.Shared: // the kernel forces nobody's write into it
+		return abi.ProtRead | abi.ProtWrite
 	}
-	return a.Prot | abi.ProtWrite
+	return a.Prot
 }
 
 // adviceCalls gives r, which was advised have, the advice want. Not every kernel follows all of it.

@@ -134,6 +134,9 @@ func unguard(pm *os.File, p *tracer.Process, l *tracer.Thread) error {
 	return err
 }
 
+// ErrTooManySignals says that some signals that waited for the process are lost, for its user may not have so many. It runs.
+var ErrTooManySignals = errors.New("signals that waited for it are lost")
+
 // Back makes the held shadow be the process again, from image f, and lets it run: the end of coming home, and of an aborted
 // move. Its memory is in place.
 func Back(p *tracer.Process, f *image.Family) error {
@@ -164,6 +167,8 @@ func Back(p *tracer.Process, f *image.Family) error {
 		mask uint64
 	}
 	owns := map[int]own{}
+	var tooMany error // signals, for the limit of its user: the process goes on without those
+	defer kern.LiftLimit(p.PID, kern.LimitSigpending)()
 	if m.Away.Run > 0 {
 		_ = showAway(p, m) // where that cannot be, home's own count is seen
 	}
@@ -185,11 +190,15 @@ func Back(p *tracer.Process, f *image.Family) error {
 		if t == l {
 			continue // its own with those of the process
 		}
-		if err := t.Requeue(waits.own[t.TID], nil); err != nil {
+		if err := t.Requeue(waits.own[t.TID], nil); errors.Is(err, kern.EAGAIN) {
+			tooMany = err
+		} else if err != nil {
 			return err
 		}
 	}
-	if err := l.Requeue(waits.own[l.TID], waits.shared); err != nil {
+	if err := l.Requeue(waits.own[l.TID], waits.shared); errors.Is(err, kern.EAGAIN) {
+		tooMany = err
+	} else if err != nil {
 		return err
 	}
 	p.Region.Header().State = stub.StatePlanted
@@ -204,7 +213,10 @@ func Back(p *tracer.Process, f *image.Family) error {
 	if err := p.Uproot(l, tracer.NewCall(abi.SysRtSigaction, abi.SIGTRAP, at, 0, 8)); err != nil {
 		return err
 	}
-	return p.ReleaseAll()
+	if err := p.ReleaseAll(); err != nil || tooMany == nil {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrTooManySignals, tooMany)
 }
 
 // dropThreads ends the threads that have ended away.
