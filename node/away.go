@@ -266,7 +266,7 @@ func (o toHost) signal(u numbered) {
 	w.U32(uint32(u.TID))
 	w.B = append(w.B, u.Info[:]...)
 	w.U64(u.number)
-	w.Bool(o.a.directed(&u.Info))
+	w.Bool(o.a.directed(u.TID, &u.Info))
 	o.send(wire.Signal, w)
 }
 

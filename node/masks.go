@@ -13,8 +13,13 @@ import (
 	"mosix/internal/wire"
 )
 
-// directed reports whether a signal comes from a POSIX timer, or a descriptor, that is to signal one thread.
-func (a *away) directed(si *abi.Siginfo) bool {
+// directed reports whether a signal that thread tid of the shadow took is for that thread alone: it comes from a POSIX timer or a
+// descriptor that is to signal one thread, or it was queued (SI_QUEUE) and the leading thread would have taken it if it were for all.
+func (a *away) directed(tid int, si *abi.Siginfo) bool {
+	if leader := int(a.r.id.PID); si.Code() == abi.SIQueue && tid != leader {
+		st, err := procfs.Default.TaskStatus(leader, leader)
+		return err == nil && st.SigBlk&abi.SigBit(si.Signo()) == 0
+	}
 	if fd, ok := si.ReadyFD(); ok {
 		return a.ownedByThread(fd)
 	}

@@ -102,6 +102,9 @@ func (s *Shadow) cut(sl *slot, t *tracer.Thread, seq id.Seq) bool {
 		return true // it records the signals that came before its result, and publishes it then
 	case rip <= end+markSize && rip >= end: // the result is still in its register
 		sl.Ret = rax
+		if sl.job.nr == abi.SysRecvmmsg && rax > 0 && rax < int64(sl.job.args[2]) {
+			s.forgive(int(int32(sl.job.args[0])))
+		}
 	case rip > end && ours: // about to publish
 	default:
 		return false
@@ -111,6 +114,19 @@ func (s *Shadow) cut(sl *slot, t *tracer.Thread, seq id.Seq) bool {
 	atomic.StoreUint32(&sl.Done, atomic.LoadUint32(&sl.Req))
 	s.ring()
 	return true
+}
+
+// forgive takes from socket fd what the kernel has noted there when our stop ended recvmmsg after the first of its messages: the code
+// of the restart, which the next call would return as an error (net/socket.c, do_recvmmsg).
+func (s *Shadow) forgive(fd int) {
+	f, err := kern.PidfdGetfd(s.pidfd, fd, "socket")
+	if err != nil {
+		return // it is closed by now
+	}
+	defer f.Close()
+	if e, err := kern.PendingError(f); err == nil && e != 0 && !abi.IsRestart(-int64(e)) {
+		s.log.Warn("an error of a socket was read in the program's place", "process", s.Process, "fd", fd, "error", e)
+	}
 }
 
 // records reports whether signals wait for the held thread t, or for the whole process, that the recorder takes between two calls.

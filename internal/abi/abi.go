@@ -149,6 +149,7 @@ func (s *Siginfo) TimerID() int { return int(int32(binary.LittleEndian.Uint32(s[
 // Codes of siginfo.
 const (
 	SIUser  = 0
+	SIQueue = -1
 	SITimer = -2
 	SITkill = -6
 )
@@ -252,6 +253,7 @@ const (
 	SysPivotRoot       = 155
 	SysModifyLdt       = 154
 	SysPrctl           = 157
+	SysRecvmmsg        = 299
 	SysArchPrctl       = 158
 	SysMount           = 165
 	SysUmount2         = 166
@@ -292,6 +294,10 @@ const (
 	SysEpollPwait2     = 441
 	PrSetNoNewPrivs    = 38
 	PrSetName          = 15
+	PrSetTimerSlack    = 29
+	PrGetTimerSlack    = 30
+	PrSetTHPDisable    = 41
+	PrGetTHPDisable    = 42
 	PrSetMM            = 35
 	PrSetMMMap         = 14
 	PrGetTidAddress    = 40

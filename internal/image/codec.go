@@ -20,7 +20,8 @@ import (
 //	4  2026-11  areas say of which object they are parts, and what the process has advised for them
 //	5  2026-11  Process.Stopped
 //	6  2026-11  Thread.Begun, Process.Guards
-const CodecVersion = 6
+//	7  2026-11  Thread.Slack, Process.NoHuge
+const CodecVersion = 7
 
 // Encode gives the family's binary form.
 func (f *Family) Encode() []byte {
@@ -161,6 +162,7 @@ func (p *Process) encode(w *pack.Writer) {
 	}
 	encodeInfos(w, p.Pending)
 	w.Bool(p.Stopped)
+	w.Bool(p.NoHuge)
 	w.U32(uint32(len(p.Guards)))
 	for _, g := range p.Guards {
 		w.U64(uint64(g.Start))
@@ -198,7 +200,7 @@ func decodeProcess(r *pack.Reader) (p Process) {
 		p.Clocks[i] = int64(r.U64())
 	}
 	p.Pending = decodeInfos(r)
-	p.Stopped = r.Bool()
+	p.Stopped, p.NoHuge = r.Bool(), r.Bool()
 	n := r.Count(16)
 	for i := 0; i < n && r.Err() == nil; i++ {
 		p.Guards = append(p.Guards, mem.Range{Start: mem.Addr(r.U64()), End: mem.Addr(r.U64())})
@@ -259,6 +261,7 @@ func (t *Thread) encode(w *pack.Writer) {
 	w.U32(t.RseqSig)
 	w.U64(uint64(t.Until))
 	w.U64(t.Begun)
+	w.U64(t.Slack)
 	encodeInfos(w, t.Pending)
 	putWords(w, &t.Away)
 }
@@ -291,7 +294,7 @@ func decodeThread(r *pack.Reader) (t Thread) {
 	t.Alt = abi.StackT{SP: r.U64(), Flags: r.U32(), Size: r.U64()}
 	t.Robust, t.RobustLen, t.ClearTID = r.U64(), r.U64(), r.U64()
 	t.Rseq, t.RseqSize, t.RseqSig = r.U64(), r.U32(), r.U32()
-	t.Until, t.Begun = int64(r.U64()), r.U64()
+	t.Until, t.Begun, t.Slack = int64(r.U64()), r.U64(), r.U64()
 	t.Pending = decodeInfos(r)
 	getWords(r, &t.Away)
 	return t

@@ -41,6 +41,7 @@ type Process struct {
 	Away       Usage         // by all threads on all hosts up to now, also by those that have ended
 	Guards     []mem.Range   // pages that fault although their area may be used (MADV_GUARD_INSTALL)
 	Stopped    bool          // by a signal: it computes nothing until it is continued
+	NoHuge     bool          // it gets no huge pages (PR_SET_THP_DISABLE)
 	Clocks     [3]int64      // monotonic, boot and realtime, ns, when it was stopped: none is ever less again
 }
 
@@ -169,6 +170,7 @@ type Thread struct {
 	RseqSig   uint32
 	Until     int64         // when the timed call ends that it must make again, by home's CLOCK_MONOTONIC, ns; 0: it is in none
 	Begun     uint64        // how much of the transfer is done that it makes again, bytes: the call goes on behind that
+	Slack     uint64        // by how much its sleeps may be longer (PR_SET_TIMERSLACK), ns; 0: not known
 	Pending   []abi.Siginfo // taken out of the kernel's queue by the freeze, to be queued again
 	Away      Usage         // of this thread, on all hosts
 }

@@ -14,6 +14,15 @@ func Pin(tid, cpu int) error {
 	return unix.SchedSetaffinity(tid, &set)
 }
 
+// PendingError takes the error that waits on a socket (SO_ERROR) out of it.
+func PendingError(f *os.File) (e Errno, err error) {
+	var n int
+	if cerr := control(f, func(fd int) { n, err = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR) }); cerr != nil {
+		return 0, cerr
+	}
+	return Errno(n), err
+}
+
 // SocketTimeouts are SO_RCVTIMEO and SO_SNDTIMEO of a socket; 0 is for ever.
 func SocketTimeouts(f *os.File) (receive, send time.Duration, err error) {
 	err = control(f, func(fd int) {

@@ -200,12 +200,13 @@ func CPUTime(stat []byte) time.Duration {
 func captureProcess(l *tracer.Thread, m *image.Process) error {
 	g := l.Proc.Region
 	at := func(off int) uint64 { return uint64(g.Addr(stub.ScratchOff + off)) }
-	calls := make([]stub.Call, 0, abi.NSig+2)
+	calls := make([]stub.Call, 0, abi.NSig+8)
 	for s := 1; s <= abi.NSig; s++ {
 		calls = append(calls, tracer.NewCall(abi.SysRtSigaction, uint64(s), 0, at(s*abi.SigActionSize), 8))
 	}
 	const getRegistrations = 1 << 9
-	calls = append(calls, tracer.NewCall(abi.SysBrk, 0), tracer.NewCall(abi.SysMembarrier, getRegistrations))
+	calls = append(calls, tracer.NewCall(abi.SysBrk, 0), tracer.NewCall(abi.SysMembarrier, getRegistrations),
+		tracer.NewCall(abi.SysPrctl, abi.PrGetTHPDisable))
 	const timersOff = 8192
 	for i := range m.ITimers {
 		calls = append(calls, tracer.NewCall(abi.SysGetitimer, uint64(i+1), at(timersOff+32*i)))
@@ -226,6 +227,7 @@ func captureProcess(l *tracer.Thread, m *image.Process) error {
 	if r := out[abi.NSig+1]; r > 0 {
 		m.Expedit = uint32(r)
 	}
+	m.NoHuge = out[abi.NSig+2] == 1
 	return nil
 }
 
@@ -247,12 +249,15 @@ func captureThread(t *tracer.Thread, restarted func(tid int) uint64) (image.Thre
 		return th, err
 	}
 	g := t.Proc.Region
-	if _, err = t.MustBatch("sigaltstack, prctl", []stub.Call{
+	out, err := t.MustBatch("sigaltstack, prctl", []stub.Call{
 		tracer.NewCall(abi.SysSigaltstack, 0, uint64(g.Addr(stub.ScratchOff))),
 		tracer.NewCall(abi.SysPrctl, abi.PrGetTidAddress, uint64(g.Addr(stub.ScratchOff+64))),
-	}); err != nil {
+		tracer.NewCall(abi.SysPrctl, abi.PrGetTimerSlack),
+	})
+	if err != nil {
 		return th, err
 	}
+	th.Slack = uint64(out[2])
 	th.Alt = abi.GetStackT(g.Scratch())
 	th.ClearTID = binary.LittleEndian.Uint64(g.Scratch()[64:])
 	comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/comm", t.Proc.PID, t.TID))

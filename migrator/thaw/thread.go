@@ -58,6 +58,9 @@ func restoreProcess(l *tracer.Thread, m *image.Process, home, trapLater bool) er
 			calls = append(calls, tracer.NewCall(abi.SysMembarrier, uint64(bit)))
 		}
 	}
+	if m.NoHuge && !home {
+		calls = append(calls, tracer.NewCall(abi.SysPrctl, abi.PrSetTHPDisable, 1))
+	}
 	const timersOff = 8192
 	for i := range m.ITimers {
 		for j, v := range m.ITimers[i] {
@@ -116,6 +119,9 @@ func restoreThread(t *tracer.Thread, th *image.Thread, fresh bool) error {
 		calls = append(calls, tracer.NewCall(abi.SysSigaltstack, at, 0))
 	}
 	if fresh {
+		if th.Slack > 0 {
+			calls = append(calls, tracer.NewCall(abi.SysPrctl, abi.PrSetTimerSlack, th.Slack))
+		}
 		copy(b[64:], append([]byte(th.Comm), 0))
 		calls = append(calls, tracer.NewCall(abi.SysPrctl, abi.PrSetName, at+64),
 			tracer.NewCall(abi.SysSetgroups, 0, 0),
