@@ -391,8 +391,8 @@ func (g *guestMemory) iovecs(a mem.Addr, n int) ([]iovec, int) {
 	return iov, 0
 }
 
-// ShowsMemory reports whether a path names one of the files of /proc that show, or change, the memory of the process pid: the
-// shadow's is empty. With pid 0 any process counts.
+// ShowsMemory reports whether a path names one of the files of /proc that show, or change, the memory of the process pid, or in which
+// call it is: the shadow's is empty, and its calls are others. With pid 0 any process counts.
 func ShowsMemory(path []byte, pid int) bool {
 	parts := bytes.Split(path, []byte("/"))
 	var p []string
@@ -421,7 +421,7 @@ func ShowsMemory(path []byte, pid int) bool {
 		p = p[2:]
 	}
 	switch p[0] {
-	case "maps", "smaps", "smaps_rollup", "numa_maps", "pagemap", "mem", "map_files", "clear_refs":
+	case "maps", "smaps", "smaps_rollup", "numa_maps", "pagemap", "mem", "map_files", "clear_refs", "syscall":
 		return true
 	}
 	return false

@@ -74,6 +74,7 @@ type away struct {
 	// privileged: it had rights of root when it left, by root's explicit word.
 	privileged bool
 	looking    atomic.Bool
+	called     atomic.Bool // home, for what observe has seen
 	changes    atomic.Uint32
 
 	mu   sync.Mutex
@@ -136,6 +137,7 @@ func (a *away) keepLease() {
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	var ask inquiry
+	var seen observed
 	for {
 		select {
 		case <-a.ended:
@@ -147,6 +149,7 @@ func (a *away) keepLease() {
 		h := a.region.Header()
 		if kern.Now(kern.ClockBoottime) < int64(atomic.LoadUint64(&h.LeaseEnd)) {
 			ask.begin(a)
+			a.observe(&seen)
 			continue
 		}
 		if !a.r.trip.TryLock() {

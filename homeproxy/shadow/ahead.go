@@ -44,6 +44,9 @@ func (s *Shadow) Do(calls []stub.Call, done func()) error {
 	return nil
 }
 
+// OwnLimits counts the calls by which the process may have set its own limits.
+func (s *Shadow) OwnLimits() uint32 { return s.limits.Load() }
+
 // Beside runs f while no call can begin to use more of the process's own memory than the pages busy. What comes for those must
 // wait: the guest's page is from before the call has ended, or even begun, and would take its place.
 func (s *Shadow) Beside(f func(busy []mem.Range)) {

@@ -74,6 +74,7 @@ type Shadow struct {
 	common map[file]bool // what the process shares, and may write
 	mapped map[file]bool // the files of which it has parts
 	writes               // to those
+	limits atomic.Uint32 // how often the process has set limits
 	alone  int           // whether others use its table of descriptors, once that was asked
 	plain  atomic.Bool   // no descriptor shows the process's own memory
 	tells  atomic.Bool   // one may tell how much memory it uses
@@ -237,8 +238,7 @@ func (s *Shadow) Call(tid id.HomePID, seq id.Seq, req homeproxy.Request, restart
 	if sl.Epoch == uint64(s.Epoch) && sl.Seq > uint64(seq) {
 		return nil // an old request: its answer has been used
 	}
-	s.opens(req)
-	if s.viewsMemory(req) {
+	if s.viewsMemory(tid, req) {
 		if s.out != nil {
 			s.out.Result(sl.tid, seq, homeproxy.Result{AtHome: true})
 		}
@@ -501,6 +501,10 @@ func (s *Shadow) finish(sl *slot, j *job) {
 		}
 		return b
 	})
+	s.brought(sl.tid, j.nr, ret)
+	if j.nr == abi.SysSetrlimit || j.nr == abi.SysPrlimit {
+		s.limits.Add(1)
+	}
 	if s.out == nil {
 		return // it stays in the slot
 	}
@@ -513,8 +517,9 @@ func (s *Shadow) finish(sl *slot, j *job) {
 	if s.Amend != nil {
 		s.Amend(j.nr, j.args, ret, out)
 	}
+	view, out := s.viewOf(sl.tid, row, j, ret, out)
 	s.out.Result(sl.tid, j.seq, homeproxy.Result{
-		Ret: ret, Out: out, Left: left, View: s.viewOf(row, j, ret), Device: s.deviceOf(j, ret),
+		Ret: ret, Out: out, Left: left, View: view, Device: s.deviceOf(j, ret),
 		Regular: row.AsksRegular(j.args, ret, j.more) && s.regular(int(int32(j.args[0]))), Homeward: s.outdated(),
 	})
 }

@@ -4,36 +4,105 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"strconv"
+	"strings"
+	"syscall"
 
 	"mosix/homeproxy"
+	"mosix/internal/abi"
+	"mosix/internal/id"
 	"mosix/internal/image"
 	"mosix/internal/kern"
+	"mosix/internal/mem"
 )
 
 // A process may have /proc/self/maps open when it moves, and read on. What it would read here is the shadow's memory: it comes
-// home to read. Away, it can open no such file.
-
-// The same holds for memory that it shares, such as a memfd, and has a descriptor of: what it writes through the mapping is elsewhere.
+// home to read. The same holds for memory that it shares, such as a memfd, and has a descriptor of: what it writes through the
+// mapping is elsewhere. Such a descriptor may be among those of one thread alone, come over a socket, or be opened by a way whose text
+// does not show it: so each new descriptor is looked at, and until one has been seen no call is.
 
 // lookForViews finds out whether there is such a descriptor.
 func (s *Shadow) lookForViews() {
 	defer s.wg.Done()
-	es, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", s.PID))
-	if err != nil {
-		return
-	}
 	plain := true
-	for _, e := range es {
-		path := fmt.Sprintf("/proc/%d/fd/%s", s.PID, e.Name())
-		link, err := os.Readlink(path)
-		if err == nil && homeproxy.ShowsMemory([]byte(link), s.PID) || s.common[fileAt(path)] {
-			plain = false
+	for _, dir := range s.tables() {
+		es, err := os.ReadDir(dir)
+		if err != nil {
+			continue // the thread has ended
 		}
-		if err == nil && homeproxy.ViewOf(link, s.PID) != homeproxy.NoView {
-			s.tells.Store(true)
+		for _, e := range es {
+			switch memory, tells := s.shows(dir + "/" + e.Name()); {
+			case memory:
+				plain = false
+			case tells != homeproxy.NoView:
+				s.tells.Store(true)
+			}
 		}
 	}
 	s.plain.Store(plain)
+}
+
+// tables are the directories of the process's descriptors: one, or more where threads have tables of their own.
+func (s *Shadow) tables() []string {
+	out := []string{fmt.Sprintf("/proc/%d/fd", s.PID)}
+	for _, tid := range s.Threads() {
+		if int(tid) == s.PID {
+			continue
+		}
+		if same, err := kern.SameDescriptors(s.PID, int(tid)); err != nil || !same {
+			out = append(out, fmt.Sprintf("/proc/%d/task/%d/fd", s.PID, tid))
+		}
+	}
+	return out
+}
+
+// shows reports whether the descriptor at path, in /proc, shows or changes the process's own memory, or else which file it is that tells
+// how much of it there is.
+func (s *Shadow) shows(path string) (memory bool, tells homeproxy.View) {
+	link, err := os.Readlink(path)
+	if err != nil {
+		return false, homeproxy.NoView
+	}
+	link = s.inProc(path, link)
+	return homeproxy.ShowsMemory([]byte(link), s.PID) || s.common[fileAt(path)], homeproxy.ViewOf(link, s.PID)
+}
+
+// inProc is link, to which the descriptor at path leads, as it would be if the proc file system in which it lies were mounted at /proc.
+func (s *Shadow) inProc(path, link string) string {
+	if strings.HasPrefix(link, "/proc/") || !strings.Contains(link, strconv.Itoa(s.PID)+"/") {
+		return link
+	}
+	var fs syscall.Statfs_t
+	if err := syscall.Statfs(path, &fs); err != nil || fs.Type != fsProc {
+		return link
+	}
+	return "/proc" + link[strings.Index(link, "/"+strconv.Itoa(s.PID)+"/"):]
+}
+
+// fdPath is where /proc shows descriptor fd of thread tid.
+func (s *Shadow) fdPath(tid id.HomePID, fd uint64) string {
+	return fmt.Sprintf("/proc/%d/task/%d/fd/%d", s.PID, tid, int32(fd))
+}
+
+// brought looks at what a call has brought the process in descriptors.
+func (s *Shadow) brought(tid id.HomePID, nr uint32, ret int64) {
+	const open, recvmsg, recvmmsg, openat2, openByHandle, pidfdGetfd = 2, 47, 299, 437, 304, 438
+	if ret < 0 || s.tells.Load() && !s.plain.Load() {
+		return
+	}
+	switch nr {
+	case recvmsg, recvmmsg: // which ones is in the message
+		s.plain.Store(false)
+		s.tells.Store(true)
+	case open, abi.SysOpenat, openat2, openByHandle, pidfdGetfd:
+		memory, tells := s.shows(s.fdPath(tid, uint64(ret)))
+		if memory {
+			s.plain.Store(false)
+		}
+		if tells != homeproxy.NoView {
+			s.tells.Store(true)
+		}
+	}
 }
 
 // file names a file, or memory that has a descriptor.
@@ -80,28 +149,49 @@ func (s *Shadow) findFiles(as []image.Area) {
 	}
 }
 
-// opens notes that the process may be about to open a file that tells how much memory it uses.
-func (s *Shadow) opens(req homeproxy.Request) {
-	if s.tells.Load() || !homeproxy.Lookup(req.Nr).TouchesProc {
-		return
+// viewOf tells whether a call of thread tid has read from a file that tells how much memory the process uses. Where it has not read all
+// of it, all of it and where the call began come with what it has read: what is put in may lie across the boundary.
+func (s *Shadow) viewOf(tid id.HomePID, row *homeproxy.Row, j *job, ret int64, out []homeproxy.Blob) (homeproxy.View, []homeproxy.Blob) {
+	if ret <= 0 || !s.tells.Load() || !readsPlainly(row) || len(out) != 1 {
+		return homeproxy.NoView, out
 	}
-	for _, b := range req.In {
-		if bytes.Contains(b.Data, []byte("stat")) {
-			s.tells.Store(true)
+	path := s.fdPath(tid, j.args[0])
+	link, err := os.Readlink(path)
+	if err != nil {
+		return homeproxy.NoView, out
+	}
+	link = s.inProc(path, link)
+	v := homeproxy.ViewOf(link, s.PID)
+	if v == homeproxy.NoView {
+		return v, out
+	}
+	at := int64(j.args[3])
+	if row.Name == "read" {
+		if at, err = s.offset(tid, j.args[0]); err != nil {
+			return v, out
 		}
+		at -= ret
 	}
+	if at == 0 && ret < int64(j.args[2]) {
+		return v, out
+	}
+	whole, err := os.ReadFile(link)
+	if err != nil {
+		return v, out
+	}
+	return v, append(out, homeproxy.Blob{Addr: mem.Addr(at), Data: whole})
 }
 
-// viewOf tells whether a call has read from such a file.
-func (s *Shadow) viewOf(row *homeproxy.Row, j *job, ret int64) homeproxy.View {
-	if ret <= 0 || !s.tells.Load() || row.Name != "read" && row.Name != "pread64" {
-		return homeproxy.NoView
+// readsPlainly names the calls by which such a file can be read away.
+func readsPlainly(row *homeproxy.Row) bool { return row.Name == "read" || row.Name == "pread64" }
+
+// offset is where a descriptor reads next.
+func (s *Shadow) offset(tid id.HomePID, fd uint64) (at int64, err error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/fdinfo/%d", s.PID, tid, int32(fd)))
+	if err == nil {
+		_, err = fmt.Sscanf(string(b), "pos:\t%d", &at)
 	}
-	link, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", s.PID, int32(j.args[0])))
-	if err != nil {
-		return homeproxy.NoView
-	}
-	return homeproxy.ViewOf(link, s.PID)
+	return at, err
 }
 
 // cutOff is the way to the file that a call is about to make shorter by its name; none for other calls.
@@ -128,19 +218,13 @@ func (s *Shadow) cutOff(row *homeproxy.Row, req homeproxy.Request) string {
 	return fmt.Sprintf("/proc/%d/fd/%d/%s", s.PID, at, name)
 }
 
-func (s *Shadow) isView(fd int) bool {
-	path := fmt.Sprintf("/proc/%d/fd/%d", s.PID, fd)
-	link, err := os.Readlink(path)
-	return err == nil && homeproxy.ShowsMemory([]byte(link), s.PID) || s.common[fileAt(path)]
-}
-
 // viewsMemory reports whether a call reads, writes or changes the process's own memory by a descriptor, or a file of which it has parts
 // mapped: what it has not written itself there is what is in the file.
-func (s *Shadow) viewsMemory(req homeproxy.Request) bool {
+func (s *Shadow) viewsMemory(tid id.HomePID, req homeproxy.Request) bool {
 	row := homeproxy.Lookup(req.Nr)
 	if row.WritesFile() && len(s.mapped) > 0 {
 		for i, a := range row.Args {
-			if a.Kind == homeproxy.FD && s.mapped[fileAt(fmt.Sprintf("/proc/%d/fd/%d", s.PID, int32(req.Args[i])))] {
+			if a.Kind == homeproxy.FD && s.mapped[fileAt(s.fdPath(tid, req.Args[i]))] {
 				return true
 			}
 		}
@@ -148,14 +232,18 @@ func (s *Shadow) viewsMemory(req homeproxy.Request) bool {
 	if len(s.mapped) > 0 && s.mapped[fileAt(s.cutOff(row, req))] {
 		return true
 	}
-	if s.plain.Load() || !row.MovesData() && !row.Reshapes() {
+	if s.plain.Load() && !s.tells.Load() || !row.MovesData() && !row.Reshapes() {
 		return false
 	}
 	if row.Name == "sendmsg" || row.Name == "sendmmsg" { // it may have such a descriptor with it
 		return len(s.common) > 0
 	}
 	for i, a := range row.Args {
-		if a.Kind == homeproxy.FD && s.isView(int(int32(req.Args[i]))) {
+		if a.Kind != homeproxy.FD {
+			continue
+		}
+		memory, tells := s.shows(s.fdPath(tid, req.Args[i]))
+		if memory || tells != homeproxy.NoView && !readsPlainly(row) {
 			return true
 		}
 	}

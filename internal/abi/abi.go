@@ -277,6 +277,7 @@ const (
 	SysOpenat          = 257
 	SysEpollPwait      = 281
 	SysRtTgsigqueue    = 297
+	SysSetrlimit       = 160
 	SysPrlimit         = 302
 	SysMlock           = 149
 	SysMunlock         = 150
