@@ -2,6 +2,7 @@ package homeproxy
 
 import (
 	"bytes"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -189,6 +190,38 @@ func AddTime(text []byte, used func(tid int) (user, sys uint64)) []byte {
 		}
 	}
 	return joinStat(head, f)
+}
+
+// AddChildTime adds ticks to what the line of /proc/PID/stat says that its children have used which it has waited for.
+func AddChildTime(text []byte, user, sys uint64) []byte {
+	head, f := statFields(text)
+	if f == nil {
+		return text
+	}
+	for i, more := range []uint64{16 - 3: user, 17 - 3: sys} {
+		if n, err := strconv.ParseUint(string(f[i]), 10, 64); err == nil && more > 0 {
+			f[i] = strconv.AppendUint(nil, n+more, 10)
+		}
+	}
+	return joinStat(head, f)
+}
+
+// Running makes text say that the thread of which it tells runs.
+func Running(v View, text []byte) []byte {
+	switch v {
+	case ViewStatus:
+		if before, rest, ok := bytes.Cut(text, []byte("\nState:\t")); ok {
+			if _, after, ok := bytes.Cut(rest, []byte("\n")); ok {
+				return slices.Concat(before, []byte("\nState:\tR (running)\n"), after)
+			}
+		}
+	case ViewStat, ViewThread:
+		if head, f := statFields(text); f != nil {
+			f[0] = []byte("R")
+			return joinStat(head, f)
+		}
+	}
+	return text
 }
 
 // amendStat puts in the fields 23 and 24 of the manual page: bytes of address space and pages in use.

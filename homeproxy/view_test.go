@@ -64,3 +64,31 @@ func TestAmend(t *testing.T) {
 		}
 	}
 }
+
+func TestRunning(t *testing.T) {
+	for _, x := range []struct {
+		v          View
+		text, want string
+	}{
+		{ViewStatus, "Name:\tx\nUmask:\t0022\nState:\tS (sleeping)\nTgid:\t7\n", "Name:\tx\nUmask:\t0022\nState:\tR (running)\nTgid:\t7\n"},
+		{ViewStatus, "Sta", "Sta"},
+		{ViewStatm, "1 2 3 4 5 6 7\n", "1 2 3 4 5 6 7\n"},
+		{ViewStat, "7 (a b) S", "7 (a b) S"},
+	} {
+		if got := string(Running(x.v, []byte(x.text))); got != x.want {
+			t.Errorf("%q became %q, want %q", x.text, got, x.want)
+		}
+	}
+	long := "7 (a) S" + strings.Repeat(" 1", 49) + "\n"
+	if got, want := string(Running(ViewStat, []byte(long))), strings.Replace(long, " S ", " R ", 1); got != want {
+		t.Errorf("%q became %q, want %q", long, got, want)
+	}
+}
+
+func TestAddChildTime(t *testing.T) {
+	text := "7 (a) S" + strings.Repeat(" 1", 49) + "\n"
+	f := strings.Fields(string(AddChildTime([]byte(text), 5, 6)))
+	if f[15] != "6" || f[16] != "7" || f[14] != "1" || f[17] != "1" {
+		t.Errorf("fields 15 to 18 are %v", f[14:18])
+	}
+}

@@ -56,6 +56,13 @@ func isProcess(p id.Process) bool {
 	return err == nil && start == p.Start
 }
 
+// of is what the children of p have used away that p has waited for.
+func (k *kin) of(p id.Process) image.Usage {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.children[p]
+}
+
 // amend completes the answer to a call of process p: what its children have used away is added to what home has counted of them.
 func (k *kin) amend(p id.Process, nr uint32, args [6]uint64, ret int64, out []homeproxy.Blob) {
 	const getrusage, times, wait4, waitid = 98, 100, 61, 247

@@ -38,6 +38,7 @@ func (r *record) settle(m *image.Process) {
 func (a *away) attend(sh *shadow.Shadow) {
 	sh.OnBorn, sh.OnChange, sh.OnWritten = a.bear, a.look, a.outdated
 	sh.OnExit = func(u image.Usage) { a.n.kin.note(a.r.id, u) }
+	sh.Children = func() image.Usage { return a.n.kin.of(a.r.id) }
 	sh.Amend = func(nr uint32, args [6]uint64, ret int64, out []homeproxy.Blob) {
 		a.n.kin.amend(a.r.id, nr, args, ret, out)
 	}

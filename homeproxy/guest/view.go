@@ -23,7 +23,7 @@ func (g *Guest) showMemory(c *call, res *homeproxy.Result) {
 	if res.Ret != int64(len(res.Out[0].Data)) || c.c.Total() > 0 {
 		return
 	}
-	last := at+uint64(res.Ret) >= uint64(len(text))
+	last := at+uint64(res.Ret) >= uint64(len(text)) || uint64(res.Ret) < c.c.Args[2]
 	b := g.shown(res.View, text)
 	b = b[min(at, uint64(len(b))):]
 	if !last {

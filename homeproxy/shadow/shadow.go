@@ -66,7 +66,8 @@ type Shadow struct {
 	OnCall   func(name string, took time.Duration) // for metrics; may be nil
 	OnExit   func(image.Usage)                     // it ends by a call of its guest, which had used so much away; may be nil
 	Amend    func(nr uint32, args [6]uint64, ret int64, out []homeproxy.Blob)
-	OnChange func() // a call has changed what decides on where the process may be; may be nil
+	Children func() image.Usage // what children have used away that it has waited for; may be nil
+	OnChange func()             // a call has changed what decides on where the process may be; may be nil
 	OnBorn   Born
 	// OnWritten is told that somebody has written a file of which the process has parts. It must come home.
 	OnWritten func()

@@ -172,14 +172,28 @@ func (s *Shadow) viewOf(tid id.HomePID, row *homeproxy.Row, j *job, ret int64, o
 		}
 		at -= ret
 	}
-	if at == 0 && ret < int64(j.args[2]) {
+	whole := out[0].Data
+	if at != 0 || ret == int64(j.args[2]) {
+		if whole, err = os.ReadFile(link); err != nil {
+			return v, out
+		}
+	} else if v != homeproxy.ViewStat {
 		return v, out
 	}
-	whole, err := os.ReadFile(link)
-	if err != nil {
-		return v, out
+	if v.Thread(whole) == int(tid) { // by now it waits; who reads this of itself runs
+		whole = homeproxy.Running(v, whole)
 	}
-	return v, append(out, homeproxy.Blob{Addr: mem.Addr(at), Data: whole})
+	return v, append(out, homeproxy.Blob{Addr: mem.Addr(at), Data: s.withChildren(v, whole)})
+}
+
+// withChildren adds to text what children have used away that were waited for.
+func (s *Shadow) withChildren(v homeproxy.View, text []byte) []byte {
+	if v != homeproxy.ViewStat || s.Children == nil {
+		return text
+	}
+	const tick = 1e7 // ns
+	u := s.Children()
+	return homeproxy.AddChildTime(text, u.User/tick, u.Sys/tick)
 }
 
 // readsPlainly names the calls by which such a file can be read away.

@@ -214,13 +214,16 @@ func SetLimit(pid, what int, soft, hard uint64) error {
 	return nil
 }
 
-// LiftLimit raises a limit of another process to its hard one, as well as it can, and returns what puts it back.
+// LiftLimit raises a limit of another process, to its hard one where this agent may not go beyond, and returns what puts it back.
 func LiftLimit(pid, what int) (back func()) {
 	var old unix.Rlimit
-	if unix.Prlimit(pid, what, nil, &old) != nil || old.Cur == old.Max {
+	if unix.Prlimit(pid, what, nil, &old) != nil {
 		return func() {}
 	}
-	_ = unix.Prlimit(pid, what, &unix.Rlimit{Cur: old.Max, Max: old.Max}, nil)
+	const none = unix.RLIM_INFINITY
+	if unix.Prlimit(pid, what, &unix.Rlimit{Cur: none, Max: none}, nil) != nil {
+		_ = unix.Prlimit(pid, what, &unix.Rlimit{Cur: old.Max, Max: old.Max}, nil)
+	}
 	return func() { _ = unix.Prlimit(pid, what, &old, nil) }
 }
 
