@@ -2,6 +2,7 @@ package shadow
 
 import (
 	"errors"
+	"fmt"
 	"sync/atomic"
 	"time"
 
@@ -43,7 +44,11 @@ func (s *Shadow) Cancel(tid id.HomePID, seq id.Seq) error {
 		s.mu.Unlock()
 		return nil // it is done, and its result on the way
 	}
+	ends := s.endsBySelf(sl.job)
 	s.mu.Unlock()
+	if ends {
+		return nil // with its whole result
+	}
 	err := tracer.Run(func() error {
 		p, err := tracer.Open(s.PID, s.Region.Code)
 		if err != nil {
@@ -68,6 +73,26 @@ func (s *Shadow) Cancel(tid id.HomePID, seq id.Seq) error {
 		return nil
 	}
 	return err
+}
+
+// endsBySelf reports whether a call copies between regular files, which gives and takes all of it soon: a stop would cut it short, as no
+// file does.
+func (s *Shadow) endsBySelf(j *job) bool {
+	const sendfile, copyFileRange, much, regular = 40, 326, 64 << 20, 0x8000
+	fds, n := [2]uint64{j.args[0], j.args[1]}, j.args[3]
+	switch j.nr {
+	case sendfile:
+	case copyFileRange:
+		fds, n = [2]uint64{j.args[0], j.args[2]}, j.args[4]
+	default:
+		return false
+	}
+	for _, fd := range fds {
+		if f, err := kern.Cached(fmt.Sprintf("/proc/%d/fd/%d", s.PID, int32(fd))); err != nil || f.Mode&modeType != regular {
+			return false
+		}
+	}
+	return n <= much
 }
 
 // cut looks where the held thread stands and, if it is at, in or just behind its call, publishes the outcome and sends the

@@ -11,7 +11,7 @@ import (
 )
 
 // Partial notes which of the held threads a stop has caught in the middle of a transfer that a program may rely on to come whole: a
-// write to a pipe, a socket or a terminal, a receive with MSG_WAITALL or of many messages. The kernel ends such a call with what is
+// write to a pipe, a socket or a terminal, sendfile to anything, a receive with MSG_WAITALL or of many messages. The kernel ends such a call with what is
 // done; away it goes on behind that. Where the process stays after all it ends so, as after any stop.
 func Partial(p *tracer.Process) (some bool) {
 	for _, t := range p.Held() {
@@ -54,7 +54,7 @@ func begun(t *tracer.Thread) uint64 {
 	default:
 		return 0
 	}
-	if uint64(done) >= whole || whole >= 1<<63 || !waitsForRoom(t.Proc.PID, int32(args[0])) {
+	if uint64(done) >= whole || whole >= 1<<63 || r.OrigRAX != sysSendfile && !waitsForRoom(t.Proc.PID, int32(args[0])) {
 		return 0
 	}
 	return uint64(done)

@@ -12,7 +12,6 @@ db=$1.db
 		echo "select $k, count(*), sum(a), max(b) from t where a between $k*100 and $k*1500;"
 	done
 	echo "select b, count(*) n from t group by b order by n desc, b limit 5; pragma integrity_check;"
-	echo "update t set b=b||'x' where a%3=0; delete from t where a%7=1; vacuum; select count(*), sum(a), sum(length(b)) from t; pragma integrity_check;"
 } | sqlite3 "$db" > "$1.written" &
 w=$!
 sleep 0.5
@@ -23,6 +22,7 @@ done
 wait $w
 echo "writer $?"
 cat "$1.written"
+sqlite3 "$db" "update t set b=b||'x' where a%3=0; delete from t where a%7=1; vacuum; select count(*), sum(a), sum(length(b)) from t; pragma integrity_check;"
 sqlite3 "$db" .dump | sha256sum
 }
 work delete

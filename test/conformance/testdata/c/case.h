@@ -297,7 +297,7 @@ struct wish {
 	int arg;
 	int64_t value;
 };
-enum { WISH_WRITE = 1, WISH_KILL, WISH_QUEUE, WISH_READ, WISH_CLOSE, WISH_FLOCK, WISH_LOCK, WISH_CALL };
+enum { WISH_WRITE = 1, WISH_KILL, WISH_QUEUE, WISH_READ, WISH_CLOSE, WISH_FLOCK, WISH_LOCK, WISH_CALL, WISH_QUEUE_TO };
 
 static int friend_fd = -1;
 static pid_t friend_pid;
@@ -356,6 +356,12 @@ MAYBE static void friend_main(int s, pid_t parent)
 		case WISH_QUEUE:
 			sigqueue(parent, w.arg, (union sigval){.sival_ptr = (void *)w.value});
 			break;
+		case WISH_QUEUE_TO: { /* to the one thread that value names */
+			siginfo_t si = {.si_signo = w.arg, .si_code = SI_QUEUE};
+			si.si_pid = getpid(), si.si_value.sival_int = 9;
+			syscall(SYS_rt_tgsigqueueinfo, parent, (pid_t)w.value, w.arg, &si);
+			break;
+		}
 		case WISH_CALL:
 			answer = friend_calls[w.arg]((long)w.value, fd);
 			if (write(s, &answer, sizeof answer) != sizeof answer)

@@ -446,3 +446,36 @@ CASE(memfd_is_a_file)
 	ERR(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE), EPERM);
 	close(fd);
 }
+
+CASE(memfd_by_a_socket_is_what_is_mapped)
+{
+	int s[2], fd = (int)OK(memfd_create("m", MFD_CLOEXEC)), got = -1;
+	char c = 0, b[4] = "";
+	union {
+		char b[CMSG_SPACE(sizeof fd)];
+		struct cmsghdr align;
+	} u = {{0}};
+	struct iovec v = {&c, 1};
+	struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1, .msg_control = u.b, .msg_controllen = sizeof u.b};
+	OK(ftruncate(fd, 4096));
+	char *p = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	IS(p != MAP_FAILED);
+	OK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, s));
+	struct cmsghdr *h = CMSG_FIRSTHDR(&m);
+	h->cmsg_level = SOL_SOCKET, h->cmsg_type = SCM_RIGHTS, h->cmsg_len = CMSG_LEN(sizeof fd);
+	memcpy(CMSG_DATA(h), &fd, sizeof fd);
+	EQ(sendmsg(s[0], &m, 0), 1);
+	close(fd);
+	nap(wait_ms());
+	strcpy(p, "own");
+	memset(u.b, 0, sizeof u.b);
+	m.msg_controllen = sizeof u.b;
+	EQ(recvmsg(s[1], &m, MSG_CMSG_CLOEXEC), 1);
+	memcpy(&got, CMSG_DATA(CMSG_FIRSTHDR(&m)), sizeof got);
+	EQ(pread(got, b, 4, 0), 4);
+	SAME(b, "own");
+	EQ(pwrite(got, "new", 4, 0), 4);
+	SAME(p, "new");
+	munmap(p, 4096);
+	close(got), close(s[0]), close(s[1]);
+}

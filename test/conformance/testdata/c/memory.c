@@ -839,3 +839,17 @@ CASE(file_that_another_writes_shows)
 	OK(munmap((void *)p, 4 * PAGE));
 	OK(unlink(scratch));
 }
+
+CASE(shared_memory_that_nobody_may_touch)
+{
+	char *p = mmap(NULL, 3 * 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	IS(p != MAP_FAILED);
+	for (int i = 0; i < 3; i++)
+		p[i * 4096] = (char)('a' + i);
+	OK(mprotect(p + 4096, 4096, PROT_NONE));
+	nap(wait_ms());
+	OK(mprotect(p + 4096, 4096, PROT_READ));
+	for (int i = 0; i < 3; i++)
+		EQ(p[i * 4096], 'a' + i);
+	munmap(p, 3 * 4096);
+}

@@ -260,3 +260,20 @@ CASE(membarrier)
 	OK(syscall(SYS_membarrier, 8 /* PRIVATE_EXPEDITED */, 0, 0));
 	ERR(syscall(SYS_membarrier, 1 << 30, 0, 0), EINVAL);
 }
+
+/* calls of i386 can be made by a program of 64 bits, where the kernel has them at all */
+CASE(calls_by_int_0x80)
+{
+	int status, r = 0;
+	pid_t pid = (pid_t)OK(fork());
+	if (pid == 0) {
+		__asm__ volatile("int $0x80" : "=a"(r) : "a"(20) : "memory", "r8", "r9", "r10", "r11");
+		_exit(r == getpid() ? 0 : 1);
+	}
+	EQ(waitpid(pid, &status, 0), pid);
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV)
+		return;
+	EQ(status, 0);
+	__asm__ volatile("int $0x80" : "=a"(r) : "a"(20) : "memory", "r8", "r9", "r10", "r11");
+	EQ(r, me);
+}

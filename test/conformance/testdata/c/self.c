@@ -384,3 +384,49 @@ CASE(others_see_the_process)
 	}
 	OK(prctl(PR_SET_NAME, was));
 }
+
+/* what a process has of itself in /proc it has by any way that leads there */
+CASE(memory_by_other_ways)
+{
+	static volatile int x;
+	int y = 0, z = 7, d = (int)OK(open("/proc/self", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+	int fd = (int)OK(openat(d, "mem", O_RDWR | O_CLOEXEC));
+	x = 6;
+	EQ(pread(fd, &y, sizeof y, (off_t)(uintptr_t)&x), sizeof y);
+	EQ(y, 6);
+	EQ(pwrite(fd, &z, sizeof z, (off_t)(uintptr_t)&x), sizeof z);
+	EQ(x, 7);
+	close(fd), close(d);
+}
+
+static size_t pieces(char *to, size_t room, size_t at_once, int vector)
+{
+	size_t n = 0;
+	int fd = (int)OK(open("/proc/self/status", O_RDONLY | O_CLOEXEC));
+	for (ssize_t k; n + at_once < room; n += (size_t)k) {
+		struct iovec v = {to + n, at_once};
+		k = OK(vector ? readv(fd, &v, 1) : read(fd, to + n, at_once));
+		if (k == 0)
+			break;
+	}
+	close(fd);
+	to[n] = 0;
+	return n;
+}
+
+CASE(status_in_pieces)
+{
+	static char has[32 << 20];
+	char b[8192];
+	memset(has, 1, sizeof has);
+	block(SIGUSR1, SIGRTMIN + 3);
+	unsigned long due = 1UL << (SIGUSR1 - 1) | 1UL << (SIGRTMIN + 2);
+	for (int i = 0; i < 3; i++) {
+		IS(pieces(b, sizeof b, i == 1 ? 64 : 1024, i == 2) > 500);
+		char *rss = strstr(b, "\nVmRSS:"), *mask = strstr(b, "\nSigBlk:"), *last = strstr(b, "\nMems_allowed:");
+		IS(rss != NULL && mask != NULL && last != NULL, "%s", b);
+		IS(atol(rss + 7) >= 32 << 10, "VmRSS is %ld kB of %d", atol(rss + 7), 32 << 10);
+		EQ(strtoul(mask + 8, NULL, 16), due);
+	}
+	unblock(SIGUSR1, SIGRTMIN + 3);
+}

@@ -643,6 +643,31 @@ CASE(sigqueue_to_a_thread)
 	deflt(SIGRTMIN + 1, 0);
 }
 
+static volatile int queued_to_me;
+static void *waits_for_its_own(void *told)
+{
+	*(volatile pid_t *)told = gettid_();
+	for (int i = 0; i < 5000 && who == 0; i++)
+		nap(1);
+	queued_to_me = who == gettid_();
+	return NULL;
+}
+
+CASE(another_queues_to_a_thread)
+{
+	pthread_t t;
+	volatile pid_t told = 0;
+	who = 0;
+	signal(SIGRTMIN + 2, notes_thread);
+	EQ(pthread_create(&t, NULL, waits_for_its_own, (void *)&told), 0);
+	while (told == 0)
+		nap(1);
+	ask_friend(WISH_QUEUE_TO, wait_ms() / 2, SIGRTMIN + 2, told, -1);
+	EQ(pthread_join(t, NULL), 0);
+	EQ(queued_to_me, 1);
+	deflt(SIGRTMIN + 2, 0);
+}
+
 CASE(sigqueue_forges_only_for_oneself)
 {
 	siginfo_t si = {.si_signo = SIGUSR1, .si_code = SI_USER};

@@ -422,3 +422,38 @@ CASE(ipv6_of_the_loopback)
 	SAME(b, "six");
 	close(r), close(s);
 }
+
+static int datagrams[2];
+static void *sends_four(MAYBE void *arg)
+{
+	for (int i = 0; i < 4; i++) {
+		nap(i == 1 ? wait_ms() : 0);
+		if (send(datagrams[0], "d", 1, 0) != 1)
+			return arg;
+	}
+	return NULL;
+}
+
+CASE(recvmmsg_leaves_no_error)
+{
+	pthread_t t;
+	char b[4];
+	struct iovec v[4];
+	struct mmsghdr k[4];
+	int e = -1, n = 0;
+	socklen_t size = sizeof e;
+	OK(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, datagrams));
+	EQ(pthread_create(&t, NULL, sends_four, NULL), 0);
+	while (n < 4) { /* a move may end it with what it has */
+		memset(k, 0, sizeof k);
+		for (int i = 0; i < 4; i++) {
+			v[i] = (struct iovec){b + i, 1};
+			k[i].msg_hdr.msg_iov = &v[i], k[i].msg_hdr.msg_iovlen = 1;
+		}
+		n += (int)OK(recvmmsg(datagrams[1], k, (unsigned)(4 - n), 0, NULL));
+		OK(getsockopt(datagrams[1], SOL_SOCKET, SO_ERROR, &e, &size));
+		EQ(e, 0);
+	}
+	EQ(pthread_join(t, NULL), 0);
+	close(datagrams[0]), close(datagrams[1]);
+}
