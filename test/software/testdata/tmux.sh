@@ -6,7 +6,9 @@ t="tmux -S $PWD/sock -f /dev/null"
 await() { for i in $(seq 400); do $t capture-pane -p -t "$1" 2> /dev/null | grep -q -e "$2" && return; sleep 0.05; done; echo "no $2 in $1"; }
 $t new-session -d -x 80 -y 24 -s one 'bash --norc --noprofile'
 $t send-keys -t one "PS1='> '" Enter "clear" Enter
-script -q -c "stty rows 24 cols 80; $t attach -t one" typescript < /dev/null > /dev/null 2>&1 &
+mkfifo keyboard # at whose end script would type something of its own
+exec 9<> keyboard
+script -q -c "stty rows 24 cols 80; $t attach -t one" typescript <&9 > /dev/null 2>&1 &
 for i in 1 2 3 4; do
 	$t send-keys -t one "x=0; for i in \$(seq 20000); do x=\$(( (x*31+i) % 1000003 )); done; echo sum $i \$x" Enter
 	await one "^sum $i [0-9]"
