@@ -106,6 +106,9 @@ func realSoftware(b *bench) (figures string, err error) {
 		if len(homes) > 0 {
 			b.progress("    came home for: %s", software.Most(homes))
 		}
+		for _, x := range software.Unlisted(homes) {
+			wrong = append(wrong, fmt.Sprintf("%s came home %s", s.Name, x))
+		}
 		time.Sleep(100 * time.Millisecond)
 	}
 	if moves == 0 {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"mosix/internal/lab"
 	"mosix/node/api"
 	"mosix/test/cluster"
+	"mosix/test/software"
 )
 
 // x11 moves clients of an X server while they draw. Pictures of their display stay in bin, to be looked at.
@@ -82,7 +84,14 @@ func x11(b *bench) (figures string, err error) {
 	if _, err := x.shoot("x11-away.png"); err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("xclock and xeyes draw on over %d moves; see bin/x11-home.png and bin/x11-away.png", moves), nil
+	homes, err := software.ComeHomes(c)
+	if err != nil {
+		return "", err
+	}
+	if x := software.Unlisted(homes); len(x) > 0 {
+		return "", fmt.Errorf("a client came home %s", strings.Join(x, "; "))
+	}
+	return fmt.Sprintf("xclock and xeyes draw on over %d moves, came home for: %s; see bin/x11-home.png and bin/x11-away.png", moves, cmp.Or(software.Most(homes), "nothing")), nil
 }
 
 // display is an X server in n1 and its clients.

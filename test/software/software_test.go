@@ -1,6 +1,7 @@
 package software
 
 import (
+	"os"
 	"strings"
 	"testing"
 )
@@ -47,6 +48,22 @@ func TestDiffer(t *testing.T) {
 		}
 	}
 	if got := Differ(Run{}, Run{Status: 3, Said: "why"}); got != "status 3 instead of 0; it says: why" {
+		t.Error(got)
+	}
+}
+
+// TestReasons: the list in the documentation is this one.
+func TestReasons(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for call, why := range Reasons {
+		if !strings.Contains(string(doc), "| "+call+" | "+why+" |\n") {
+			t.Errorf("docs/operations.md does not say that %s comes home because %s", call, why)
+		}
+	}
+	if got := Unlisted(map[string]int{"mmap": 2, "read": 3}); len(got) != 1 || !strings.Contains(got[0], "3 times for read") {
 		t.Error(got)
 	}
 }
