@@ -72,11 +72,14 @@ func (c *cluster) ask(names []id.Node, o balancer.Offer, then func([]balancer.To
 		to := c.byName[name]
 		c.message(func() {
 			a := balancer.Accept(balancer.View{Self: c.self(to)}, o, c.now)
-			a.OK = a.OK || c.conf.Unrefused
-			if a.OK {
+			switch {
+			case c.conf.Unrefused: // nor is it asked, so it cannot count what is on its way
+				a.OK = true
+				to.booked++
+			case a.OK:
 				to.booked++
 				to.meter.Promise(o.Process, o.Ready, o.Bytes, c.now)
-			} else {
+			default:
 				c.tally.refused++
 			}
 			c.message(func() {
