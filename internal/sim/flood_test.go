@@ -31,9 +31,17 @@ func (r bareRule) Decide(v balancer.View, now time.Duration, rng *rand.Rand) bal
 	for i := range v.Nodes {
 		v.Nodes[i].Exported = v.Nodes[i].Load
 	}
-	slices.SortFunc(v.Nodes, func(a, b balancer.Node) int { return cmp.Or(cmp.Compare(a.Exported, b.Exported), cmp.Compare(a.Name, b.Name)) })
+	slices.SortFunc(v.Nodes, func(a, b balancer.Node) int {
+		return cmp.Or(cmp.Compare(a.Exported, b.Exported), cmp.Compare(a.Name, b.Name))
+	})
 	v.Nodes = v.Nodes[:min(len(v.Nodes), 1)]
 	return r.Mosix.Decide(v, now, rng)
+}
+
+// unplaced is a policy by which everything begins at home, as it does on agents.
+type unplaced struct {
+	balancer.Policy
+	balancer.Puller
 }
 
 func TestClassicRuleFloodsAndDefaultDoesNot(t *testing.T) {
@@ -49,6 +57,11 @@ func TestClassicRuleFloodsAndDefaultDoesNot(t *testing.T) {
 		t.Errorf("the classic rule without refusal moves each process %.3f times, want a flood of more than 2", r.MovesPerProcess)
 	}
 	c.Policy = "default"
+	home := c
+	home.Brain = unplaced{balancer.NewDefault(), balancer.NewDefault()}
+	if r := play("default, begun at home", home); r.MovesPerProcess > 1 || r.MostMoves > 8 {
+		t.Errorf("the default moves each process %.3f times, one of them %d times, where all begin at home; want 1 and 8 at most", r.MovesPerProcess, r.MostMoves)
+	}
 	if r := play("default", c); r.MovesPerProcess > 0.35 {
 		t.Errorf("the default moves each process %.3f times, want 0.35 at most", r.MovesPerProcess)
 	}
