@@ -34,6 +34,12 @@ func Accept(v View, o Offer, _ time.Duration) Answer {
 		a.Why = fmt.Sprintf("%s takes no guests: %s", t.Name, t.Unfit)
 		return a
 	}
+	if o.Relief {
+		a.OK, a.Why = true, fmt.Sprintf("%s is short of memory: %s are free here", o.From, bytesText(a.MemFree))
+		a.There = t.Capacity().Slowdown(t.True + t.Capacity().Of(weight(o.Ready)))
+		a.Load += t.Capacity().Of(weight(o.Ready))
+		return a
+	}
 	source := Node{Name: o.From, CPUs: o.CPUs, Speed: o.Speed}
 	present := t.True
 	if o.Birth { // it may be over before what a period has measured means anything
@@ -71,12 +77,15 @@ func gain(source Node, n float64, target Node, m, ready float64) gains {
 // wait: it never counts as less than one.
 func weight(ready float64) float64 { return math.Max(1, ready) }
 
+// reserve is the memory that a node keeps for itself, bytes.
+func reserve(t Node) uint64 { return max(reserveLeast, t.MemTotal/reserveShare) }
+
 // noRoom says why a process of that size would make a node page; "" if it would not, or if the node's memory is not known.
 func noRoom(t Node, bytes uint64) string {
 	if t.MemTotal == 0 {
 		return ""
 	}
-	reserve := max(reserveLeast, t.MemTotal/reserveShare)
+	reserve := reserve(t)
 	free := t.MemFree - min(t.MemFree, t.MemPromised)
 	if free >= reserve && bytes <= free-reserve {
 		return ""

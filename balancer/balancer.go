@@ -112,6 +112,7 @@ type Offer struct {
 	Bytes    uint64
 	Explicit bool // somebody ordered this move: whether it helps is not asked
 	Birth    bool // it has not begun yet
+	Relief   bool // memory is short at the source: whether its processor helps is not asked
 }
 
 // Answer to an offer. Its numbers are news for the source, whichever way it went.
@@ -178,7 +179,9 @@ func Choose(told []Told) int {
 }
 
 // policies is the list of all policies. A policy is added here, and has a file of its own.
-func policies() []Policy { return []Policy{None{}, NewMosix(), NewHBD(), NewDefault()} }
+func policies() []Policy {
+	return []Policy{None{}, NewRandom(), NewMosix(), NewHBD(), NewOpportunity(), NewDefault()}
+}
 
 // ByName returns the policy of that name.
 func ByName(name string) (Policy, error) {

@@ -43,6 +43,9 @@ func (Default) Name() string { return "default" }
 
 // Decide implements Policy.
 func (p Default) Decide(v View, now time.Duration, rng *rand.Rand) Decision {
+	if d, short := p.usher(v, now); short {
+		return d
+	}
 	var d Decision
 	slots, why := p.slots(v)
 	if slots <= 0 {
@@ -98,23 +101,28 @@ func (p Default) pool(v View, now time.Duration) ([]Candidate, string) {
 		if c.Ready < p.MinReady || c.ReadyLast < p.HeavyShare {
 			continue
 		}
-		held := c.Unmovable
-		for _, a := range v.Attempts {
-			switch {
-			case a.Process != c.Process:
-			case a.Outcome == Pending:
-				held = "it is on its way"
-			case a.Outcome == Failed && now-a.At < p.FailHold:
-				held = fmt.Sprintf("its move to %s failed %.1f s ago", a.To, (now - a.At).Seconds())
-			}
-		}
-		if held != "" {
+		if held := p.held(v, c, now); held != "" {
 			why = fmt.Sprintf("%s stays: %s", c.Process, held)
 			continue
 		}
 		out = append(out, c)
 	}
 	return out, why
+}
+
+// held says what keeps a process here, "" for nothing.
+func (p Default) held(v View, c Candidate, now time.Duration) string {
+	held := c.Unmovable
+	for _, a := range v.Attempts {
+		switch {
+		case a.Process != c.Process:
+		case a.Outcome == Pending:
+			held = "it is on its way"
+		case a.Outcome == Failed && now-a.At < p.FailHold:
+			held = fmt.Sprintf("its move to %s failed %.1f s ago", a.To, (now - a.At).Seconds())
+		}
+	}
+	return held
 }
 
 // best finds the process of the pool that gains most by going to t: its place in the pool and the move, or why none goes.

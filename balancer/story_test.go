@@ -20,8 +20,8 @@ import (
 //	self NAME, node NAME   cpus= speed= exported= mean= true= age= free= total= promised= unfit=
 //	process PID@HOME       cpu= ready= last= bytes= residency= left=NODE/AGO unmovable=
 //	attempt PID@HOME NODE  at= outcome= ready=
-//	decide at=             what the policy does with the view so far
-//	accept PID@HOME        from= load= cpus= ready= bytes= explicit: what self answers to this offer
+//	decide at= policy=     what the policy does with the view so far
+//	accept PID@HOME        from= load= cpus= ready= bytes= explicit, relief: what self answers to this offer
 //	best PID@HOME          where an order without a name would send it
 //	reset                  forget the view
 //	cluster                cpus=, lines "start NODE COUNT CPUSECONDS AT": a whole run, with every decision
@@ -54,7 +54,11 @@ func (s *story) do(t *testing.T, d *datadriven.TestData) string {
 				"failed": balancer.Failed}[a.text("outcome", "pending")],
 		})
 	case "decide":
-		dec := balancer.NewMosix().Decide(s.view, a.duration("at", time.Minute), rand.New(rand.NewPCG(1, 1)))
+		p, err := balancer.ByName(a.text("policy", "mosix"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		dec := p.Decide(s.view, a.duration("at", time.Minute), rand.New(rand.NewPCG(1, 1)))
 		var b strings.Builder
 		for _, m := range dec.Moves {
 			fmt.Fprintf(&b, "%s → %s: %s\n", m.Process, m.To, m.Reason)
@@ -63,7 +67,7 @@ func (s *story) do(t *testing.T, d *datadriven.TestData) string {
 	case "accept":
 		ans := balancer.Accept(s.view, balancer.Offer{
 			Process: a.process(), From: id.Node(a.text("from", "n1")), Load: a.number("load", 0), CPUs: a.number("cpus", 1), Speed: a.number("speed", 1),
-			Ready: a.number("ready", 1), Bytes: a.bytes("bytes", 8<<20), Explicit: d.HasArg("explicit"),
+			Ready: a.number("ready", 1), Bytes: a.bytes("bytes", 8<<20), Explicit: d.HasArg("explicit"), Relief: d.HasArg("relief"),
 		}, 0)
 		return fmt.Sprintf("%v: %s\nnow at %.2f\n", map[bool]string{true: "accepted", false: "refused"}[ans.OK], ans.Why, ans.Load)
 	case "best":
@@ -133,7 +137,7 @@ func (a args) node() balancer.Node {
 	l := a.number("load", 0)
 	return balancer.Node{
 		Name: id.Node(a.d.CmdArgs[0].Key), CPUs: a.number("cpus", 0.5), Speed: a.number("speed", 1), Exported: a.number("exported", l),
-		Mean: a.number("mean", l), True: a.number("true", l), Age: a.duration("age", time.Second), MemFree: a.bytes("free", 1<<30),
+		Mean: a.number("mean", l), True: a.number("true", l), Load: l, Now: l, Age: a.duration("age", time.Second), MemFree: a.bytes("free", 1<<30),
 		MemTotal: a.bytes("total", 2<<30), MemPromised: a.bytes("promised", 0), Unfit: a.text("unfit", ""),
 	}
 }

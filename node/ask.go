@@ -26,6 +26,7 @@ type request struct {
 	Ready   float64    `json:"ready"`
 	CPUs    float64    `json:"cpus"`
 	Speed   float64    `json:"speed"`
+	Relief  bool       `json:"relief,omitempty"` // memory is short where it is
 
 	Offer *balancer.Offer `json:"offer,omitempty"` // of opOffer
 	Asker *balancer.Node  `json:"asker,omitempty"` // of opWant
@@ -84,11 +85,11 @@ func (n *Node) onControl(c transport.Conn) {
 		res = api.MigrateResult{Result: api.ResultFailed, Error: fmt.Sprintf("%s does not know the request %q", n.name, q.Op)}
 	case !fits:
 		res = api.MigrateResult{Result: api.ResultFailed, Error: fmt.Sprintf("%v is not a guest of %s", q.Process, c.Peer())}
-	case time.Since(left) < backHold: // only home knows where it has been
+	case time.Since(left) < backHold && !q.Relief: // only home knows where it has been
 		res = api.MigrateResult{Result: api.ResultRefused, Refusals: image.Refusals{{What: "came-from-there", Why: fmt.Sprintf(
 			"The process left %s %.0f s ago, and does not go back so soon.", q.To, time.Since(left).Seconds())}}}
 	default:
-		o := order{to: q.To, cause: causeBalancer, auto: true, load: q.Load, ready: q.Ready, cpus: q.CPUs, speed: q.Speed, asker: eligible.Asker{Root: true}}
+		o := order{to: q.To, cause: causeBalancer, auto: true, relief: q.Relief, load: q.Load, ready: q.Ready, cpus: q.CPUs, speed: q.Speed, asker: eligible.Asker{Root: true}}
 		res = n.carry(n.ctx, q.Process, o)
 	}
 	_ = json.NewEncoder(c).Encode(res)
@@ -113,7 +114,7 @@ func (n *Node) passOn(ctx context.Context, m balancer.Move) string {
 	defer cancel()
 	var res api.MigrateResult
 	if err := n.tell(ctx, m.Process.Home, request{Op: "pass-on", Process: m.Process, To: m.To, Cause: causeBalancer, Load: m.Offer.Load, Ready: m.Offer.Ready,
-		CPUs: m.Offer.CPUs, Speed: m.Offer.Speed}, &res); err != nil {
+		CPUs: m.Offer.CPUs, Speed: m.Offer.Speed, Relief: m.Offer.Relief}, &res); err != nil {
 		n.log.Warn("the home of a guest does not pass it on", "process", m.Process, "to", m.To, "err", err)
 		return api.ResultFailed
 	}

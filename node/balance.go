@@ -312,7 +312,7 @@ func (b *balance) act(ctx context.Context, m balancer.Move, at time.Duration) (r
 	if m.Process.Home == n.name {
 		f, err := eligible.Gather(procfs.Default, int(m.Process.PID), eligible.Options{})
 		if err == nil {
-			res := n.carry(ctx, m.Process, order{to: m.To, cause: causeBalancer, asker: eligible.OwnerOf(f), auto: true, load: m.Offer.Load, ready: m.Offer.Ready})
+			res := n.carry(ctx, m.Process, order{to: m.To, cause: causeBalancer, asker: eligible.OwnerOf(f), auto: true, relief: m.Offer.Relief, load: m.Offer.Load, ready: m.Offer.Ready})
 			result, bytes = res.Result, res.Bytes
 			if result != api.ResultMoved {
 				n.log.Info("it did not move", "process", m.Process, "to", m.To, "result", result, "refusals", res.Refusals.String(), "err", res.Error)
@@ -352,7 +352,7 @@ func (b *balance) outcome(m balancer.Move, at time.Duration, result string, byte
 
 // accept judges an offer, and reserves the place.
 func (b *balance) accept(from id.Node, o ferry.Offer) (bool, string) {
-	a := b.book(balancer.Offer{Process: o.Process, From: from, Load: o.Load, CPUs: o.CPUs, Speed: o.Speed, Ready: o.Ready, Bytes: o.Bytes, Explicit: o.Explicit})
+	a := b.book(balancer.Offer{Process: o.Process, From: from, Load: o.Load, CPUs: o.CPUs, Speed: o.Speed, Ready: o.Ready, Bytes: o.Bytes, Explicit: o.Explicit, Relief: o.Relief})
 	return a.OK, a.Why
 }
 

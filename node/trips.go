@@ -32,6 +32,7 @@ type order struct {
 	strategy string
 	asker    eligible.Asker
 	auto     bool
+	relief   bool    // memory is short where it is
 	load     float64 // of the node where it is now, for the target's judgement
 	ready    float64 // its tasks that are ready to run, on average; 0: not known
 	cpus     float64 // of that node; 0: it is this one
@@ -282,7 +283,7 @@ func (n *Node) leave(ctx context.Context, rs []*record, fs []eligible.Facts, sin
 func (n *Node) offer(rs []*record, fs []eligible.Facts, o order) ferry.Offer {
 	f, r := &fs[0], rs[0]
 	offer := ferry.Offer{Process: r.id, UID: f.Status.UID.Real, Command: strings.Join(f.Command, " "),
-		Ready: max(o.ready, 1), VDSO: f.VDSOBuildID, Auto: o.auto, Cause: o.cause, Load: o.load, CPUTime: uint64(cpuOf(f.Stat)) + r.usedAway()}
+		Ready: max(o.ready, 1), VDSO: f.VDSOBuildID, Auto: o.auto, Relief: o.relief, Cause: o.cause, Load: o.load, CPUTime: uint64(cpuOf(f.Stat)) + r.usedAway()}
 	n.mu.Lock()
 	for i, x := range rs {
 		offer.Epoch = max(offer.Epoch, x.epoch+1)

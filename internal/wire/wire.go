@@ -21,9 +21,10 @@ import (
 //	3  2026-11  File; areas say of which object they are parts; Grant has home's realtime, Usage and Died what was used away, at their ends
 //	4  2026-11  Member; Offer has the others of a family at its end
 //	5  2026-11  Attached says at its end that its lease is short: the host asks for the long one, and says that it has it, before anything else
+//	6  2026-11  Offer says whether memory is short; a result that shows a part of /proc/PID/status has all of it besides; images of form 7
 const (
-	MinVersion = 5
-	MaxVersion = 5
+	MinVersion = 6
+	MaxVersion = 6
 )
 
 // MaxFrame is the largest payload, in bytes.

@@ -34,6 +34,7 @@ type Offer struct {
 	CPUs     float64 // of the source
 	Speed    float64 // of the source
 	Explicit bool
+	Relief   bool // memory is short at the source
 }
 
 // Encode and DecodeOffer are the form on the wire.
@@ -60,6 +61,7 @@ func (o Offer) Encode() []byte {
 	for _, v := range []float64{o.Load, o.CPUs, o.Speed} {
 		w.U64(math.Float64bits(v))
 	}
+	w.Bool(o.Relief)
 	w.U32(uint32(len(o.Others)))
 	for _, p := range o.Others {
 		w.U32(uint32(p.PID))
@@ -86,6 +88,7 @@ func DecodeOffer(b []byte) (Offer, error) {
 	for _, v := range []*float64{&o.Load, &o.CPUs, &o.Speed} {
 		*v = math.Float64frombits(r.U64())
 	}
+	o.Relief = r.Bool()
 	n = r.Count(12)
 	if n >= image.MaxMembers {
 		return o, fmt.Errorf("a family of %d processes, the limit is %d", n+1, image.MaxMembers)

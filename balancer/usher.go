@@ -1,0 +1,93 @@
+package balancer
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// usher relieves a node that is short of memory, before its kernel ends somebody: the smallest process that is enough goes, or the largest
+// where none is, to the node on which it fits best (Barak and Braverman 1998, memory ushering). Its moves pay in memory: they need not gain
+// processor time. ok is false where memory is not short.
+func (p Default) usher(v View, now time.Duration) (d Decision, ok bool) {
+	if v.Self.MemTotal == 0 || noRoom(v.Self, 0) == "" {
+		return d, false
+	}
+	for _, a := range v.Attempts {
+		if a.Outcome == Pending {
+			return Decision{Why: fmt.Sprintf("memory is short, and %s is on its way to %s", a.Process, a.To)}, true
+		}
+	}
+	free := v.Self.MemFree - min(v.Self.MemFree, v.Self.MemPromised)
+	need := reserve(v.Self)*3/2 - free
+	pool := slices.Clone(v.Processes)
+	slices.SortFunc(pool, func(a, b Candidate) int { // those that are enough first, the smallest in front; then the others, the largest in front
+		enough := func(c Candidate) bool { return c.Bytes >= need }
+		switch {
+		case enough(a) != enough(b):
+			if enough(a) {
+				return -1
+			}
+			return 1
+		case enough(a) == (a.Bytes < b.Bytes):
+			return -1
+		}
+		return 1
+	})
+	d.Why = fmt.Sprintf("memory is short (%s of %s are free), and nobody is here who could go", bytesText(free), bytesText(v.Self.MemTotal))
+	for _, c := range pool {
+		if c.Bytes < usherLeast {
+			continue
+		}
+		if held := p.held(v, c, now); held != "" {
+			d.Why = fmt.Sprintf("memory is short, but %s stays: %s", c.Process, held)
+			continue
+		}
+		t, why := p.fits(v, c, now)
+		if why != "" {
+			d.Why = "memory is short, but " + why
+			continue
+		}
+		return Decision{Moves: []Move{relief(v, c, t)}, Why: "one is ushered out at a time"}, true
+	}
+	return d, true
+}
+
+// usherLeast is the memory below which a process is not worth the journey, bytes.
+const usherLeast = 4 << 20
+
+// fits finds the node that a process fits best: the one that has room with the least to spare.
+func (p Default) fits(v View, c Candidate, now time.Duration) (best target, why string) {
+	why = "no other node is known"
+	for _, n := range v.Nodes {
+		t, no := p.target(v, n, now)
+		if no == "" {
+			no = noRoom(t.Node, c.Bytes)
+		}
+		if no == "" && t.MemTotal == 0 {
+			no = fmt.Sprintf("how much memory %s has is not known", t.Name)
+		}
+		if no != "" {
+			if best.Name == "" {
+				why = no
+			}
+			continue
+		}
+		if best.Name == "" || t.MemFree < best.MemFree {
+			best, why = t, ""
+		}
+	}
+	return best, why
+}
+
+// relief is a move that frees memory here, whatever it does to the processors.
+func relief(v View, c Candidate, t target) Move {
+	return Move{
+		Process: c.Process, To: t.Name, Cost: v.Costs.Of(c.Bytes),
+		Reason: fmt.Sprintf("memory is short here, %s of %s are free: %s go to %s, which has %s", bytesText(v.Self.MemFree), bytesText(v.Self.MemTotal),
+			bytesText(c.Bytes), t.Name, bytesText(t.MemFree)),
+		Offer: Offer{
+			Process: c.Process, From: v.Self.Name, Load: v.Self.Mean, CPUs: v.Self.CPUs, Speed: v.Self.Speed, Ready: c.ReadyLast, Bytes: c.Bytes, Relief: true,
+		},
+	}
+}
