@@ -15,6 +15,7 @@ type observed struct {
 	looks  int
 	limits procfs.Limits
 	own    uint32 // how often the process has set limits itself
+	seen   int    // who traced it the last time
 	traced bool   // a debugger has had it
 	why    string // for which it must come home, once that is so
 	asked  time.Time
@@ -33,8 +34,11 @@ func (a *away) observe(o *observed) {
 		return // it has ended
 	}
 	tracer := st.TracerPID
-	if tracer == os.Getpid() {
-		tracer = 0
+	switch {
+	case isOurs(tracer):
+		o.seen, tracer = 0, 0
+	case tracer != o.seen: // a thread of ours that has ended by now is not there the next time
+		o.seen, tracer = tracer, 0
 	}
 	if tracer != 0 && !o.traced {
 		o.traced = true
@@ -55,6 +59,12 @@ func (a *away) observe(o *observed) {
 		defer a.called.Store(false)
 		a.notHere(why)
 	})
+}
+
+// isOurs reports whether a thread is one of this agent's: it is threads that trace.
+func isOurs(tid int) bool {
+	_, err := os.Stat(fmt.Sprintf("/proc/self/task/%d", tid))
+	return err == nil
 }
 
 // observeLimits notes why it must come home if others have set limits of the process that its guest's kernel keeps.

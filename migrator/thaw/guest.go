@@ -62,7 +62,8 @@ type Guest struct {
 
 	tids  map[id.HomePID]int
 	areas []image.Area
-	lost  map[mem.Addr]bool // pages that could not be written, and have not come again
+	parts map[mem.Range]bool // areas that were made of several
+	lost  map[mem.Addr]bool  // pages that could not be written, and have not come again
 
 	shut    map[mem.Range]uint8 // read-only areas that are closed for writing already
 	patched bool                // the clocks are home's
@@ -96,7 +97,7 @@ func (n *Nest) Join(plan Plan, code *stub.Code) error {
 }
 
 func (n *Nest) add(plan Plan) *Guest {
-	g := &Guest{Nest: n, Plan: plan, tids: map[id.HomePID]int{}, lost: map[mem.Addr]bool{}}
+	g := &Guest{Nest: n, Plan: plan, tids: map[id.HomePID]int{}, lost: map[mem.Addr]bool{}, parts: map[mem.Range]bool{}}
 	n.Guests = append(n.Guests, g)
 	return g
 }
@@ -332,6 +333,9 @@ func (g *Guest) Layout(as []image.Area, zap []mem.Range) error {
 		}
 	}
 	was := g.areas
+	for _, a := range divided(was, as) {
+		g.parts[a.Range] = true
+	}
 	g.areas = as
 	g.forget(was, zap)
 	shut := map[mem.Range]uint8{}
@@ -459,6 +463,10 @@ func (g *Guest) final(m *image.Process) error {
 		return err
 	}
 	l := g.P.Leader()
+	parts := slices.DeleteFunc(slices.Clone(g.areas), func(a image.Area) bool { return !g.parts[a.Range] })
+	if err := unite(g.P, l, parts); err != nil {
+		return err
+	}
 	if err := g.close(l, true); err != nil {
 		return err
 	}

@@ -27,6 +27,7 @@ type homeLayout struct {
 	last   []stub.Call // when the pages are in place: only while a shared area may be written by the process can it be from outside
 	room   mem.Addr    // where copies go
 	locked []mem.Range
+	parts  []image.Area // of want, that were made of several
 }
 
 // layOut makes the areas; what was in them before and is not to be lost goes on the shelf.
@@ -42,6 +43,7 @@ func (h *homeLayout) layOut(want, known []image.Area) error {
 		}
 	}
 	h.room = h.gap(want)
+	h.parts = divided(h.cur, want)
 	for _, p := range pieces(h.cur, want) {
 		var err error
 		switch {

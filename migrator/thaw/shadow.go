@@ -116,6 +116,9 @@ func Fill(p *tracer.Process, m *image.Process, shelf *pages.Shelf, known []image
 	if err := h.finish(); err != nil {
 		return err
 	}
+	if err := unite(p, l, h.parts); err != nil {
+		return err
+	}
 	_, err = l.MustBatch("guard pages", guardCalls(m.Guards, abi.MadvGuardInstall))
 	return err
 }

@@ -21,11 +21,17 @@ for i in $(seq 100); do case $($t list-panes -t one -F "#{pane_width}") in *20*)
 sleep 2 # until the shell there has heard of it
 $t send-keys -t one.1 "echo now \$(stty size)" Enter
 await one.1 '^now'
-$t send-keys -t one.0 "cat" Enter "what is typed comes back" Enter C-d
-$t send-keys -t one.0 "sleep 100" Enter
+runs() { for i in $(seq 200); do case $($t list-panes -t one -F "#{pane_index} #{pane_current_command}") in "0 $1"*) break ;; esac; sleep 0.1; done; sleep 1; }
+$t send-keys -t one.0 "cat" Enter
+runs cat # what is typed before is shown twice
+$t send-keys -t one.0 "what is typed comes back" Enter
 sleep 1
+$t send-keys -t one.0 C-d
+runs bash
+$t send-keys -t one.0 "sleep 100" Enter
+runs sleep
 $t send-keys -t one.0 C-c
-sleep 0.5
+runs bash
 $t send-keys -t one.0 "echo status \$?" Enter
 await one.0 '^status'
 echo "--- left"

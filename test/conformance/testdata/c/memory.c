@@ -853,3 +853,24 @@ CASE(shared_memory_that_nobody_may_touch)
 		EQ(p[i * 4096], 'a' + i);
 	munmap(p, 3 * 4096);
 }
+
+/* what one mmap has made is one area, also where there were others before */
+CASE(what_is_mapped_at_once_is_one_area)
+{
+	const size_t page = 4096, len = 32 * page;
+	char *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	IS(p != MAP_FAILED);
+	munmap(p + 8 * page, 8 * page);
+	munmap(p + 20 * page, 4 * page);
+	p[0] = p[16 * page] = p[31 * page] = 1;
+	nap(moving ? 12 : 1);
+	IS(mmap(p, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == p);
+	for (size_t i = 0; i < 32; i++)
+		p[i * page] = (char)(i + 3);
+	nap(moving ? 12 : 1);
+	char *q = mremap(p, len, 2 * len, MREMAP_MAYMOVE);
+	IS(q != MAP_FAILED, "errno %d", errno);
+	for (size_t i = 0; i < 32; i++)
+		EQ(q[i * page], i + 3);
+	munmap(q, 2 * len);
+}
