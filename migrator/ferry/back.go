@@ -116,7 +116,10 @@ func (m *homeward) watch(t *returner) bool {
 			return err
 		}
 		t.src.Writers = t.g.Writers()
-		return t.src.Track(l)
+		if err := t.src.Track(l); err != nil {
+			return err
+		}
+		return m.register(t)
 	})
 	if err != nil && t.src != nil {
 		t.src.Close()
@@ -126,6 +129,20 @@ func (m *homeward) watch(t *returner) bool {
 		m.env.Log.Info("the pages of a guest cannot be watched; it goes home by stop and copy", "process", t.id, "err", err)
 	}
 	return err == nil
+}
+
+// register lets the areas that the guest has now be watched, while a thread of it is held, where that is all of it.
+func (m *homeward) register(t *returner) error {
+	if t.src.Held = len(t.g.Threads()) == 1; !t.src.Held {
+		return nil
+	}
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", t.g.PID))
+	if err != nil {
+		return fmt.Errorf("%w (%v)", tracer.ErrGone, err)
+	}
+	as, _ := image.ParseMaps(b, t.g.Region.Range())
+	t.src.Register(as, m.common.has)
+	return nil
 }
 
 func (t *returner) areas() ([]image.Area, error) {
@@ -147,6 +164,11 @@ func (m *homeward) rounds() error {
 		r0 := time.Now()
 		var sent uint64
 		for _, t := range m.all {
+			if host := t.g.Computing(); t.src.Held && t.src.Missed() > missedMuch && host != 0 {
+				if err := t.g.With(host, func(*tracer.Process, *tracer.Thread) error { return m.register(t) }); err != nil {
+					return err
+				}
+			}
 			as, err := t.areas()
 			if err != nil {
 				return err

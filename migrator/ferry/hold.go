@@ -95,6 +95,8 @@ func (m *source) plant(t *traveller) error {
 		if err := t.src.Track(l); err != nil {
 			m.env.Log.Info("this kernel cannot watch pages; moving by stop and copy", "process", t.id, "err", err)
 			m.stopAndCopy()
+		} else if err := m.register(t, l); err != nil {
+			return err
 		}
 	}
 	if freeze.Partial(p) { // released, it would return short: it stays held until it goes on away
@@ -104,6 +106,43 @@ func (m *source) plant(t *traveller) error {
 	m.again(t)
 	return l.Release()
 }
+
+// register lets the areas that the process has now be watched, while its thread l is held, where that is all of it.
+func (m *source) register(t *traveller, l *tracer.Thread) error {
+	tids, err := t.p.TIDs()
+	if err != nil {
+		return err
+	}
+	if t.src.Held = len(tids) == 1; !t.src.Held {
+		return nil
+	}
+	as, _, err := freeze.Areas(t.p)
+	if err != nil {
+		return err
+	}
+	t.src.Register(as, m.common.has)
+	return nil
+}
+
+// registerMore stops a process of one thread for a moment, so that what it has mapped lately can be watched.
+func (m *source) registerMore(t *traveller) error {
+	waits := freeze.Waiting(t.p, []int{t.p.PID})
+	l, err := t.p.Seize(t.p.PID)
+	if err != nil {
+		return err
+	}
+	freeze.Mend(t.p, waits)
+	if freeze.Partial(t.p) { // released, it would return short: it stays held until it goes on away
+		m.stopAndCopy()
+		return nil
+	}
+	err = m.register(t, l)
+	m.again(t)
+	return errors.Join(err, l.Release())
+}
+
+// missedMuch is how many bytes of areas that are not watched are worth a stop.
+const missedMuch = 1 << 20
 
 // hold stops every thread of a process.
 func (m *source) hold(t *traveller) error {

@@ -450,6 +450,11 @@ func (m *source) precopy() error {
 
 // sendRound finds and sends what must travel now of one process.
 func (m *source) sendRound(t *traveller, first bool) (uint64, error) {
+	if t.src.Held && t.src.Missed() > missedMuch {
+		if err := m.registerMore(t); err != nil {
+			return 0, err
+		}
+	}
 	as, _, err := freeze.Areas(t.p)
 	if err != nil {
 		return 0, err

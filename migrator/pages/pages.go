@@ -24,6 +24,10 @@ type Source struct {
 	// Writers, if there is one, is held while pages are looked at and marked anew. The kernel notes a write when it looks the page up
 	// for it: who writes by way of the kernel (process_vm_writev, /proc/PID/mem) and is between that and the copying is not seen again.
 	Writers sync.Locker
+	// Held says that areas are registered by Register alone, while the process is held. To register a range in a process that runs can divide an
+	// area that has grown or taken another's place meanwhile, and calls that want one area (mremap) fail then.
+	Held    bool
+	missed  uint64 // bytes of areas that the last round could not watch for that reason
 	pagemap *os.File
 	mem     *os.File
 	armed   map[mem.Range]image.Area // what was taken for these areas in the last round, and their registration seen to work
@@ -98,19 +102,19 @@ func (d Dirty) Bytes() uint64 { return mem.Bytes(d.Send) }
 // so is all that a process can only read of a file that it shares. skip names areas that are not looked at.
 func (s *Source) Round(areas []image.Area, first bool, skip func(image.Area) bool) (Dirty, error) {
 	var d Dirty
+	s.missed = 0
 	was := s.armed
 	s.armed = make(map[mem.Range]image.Area, len(areas))
 	for _, a := range areas {
 		if skip != nil && skip(a) || a.Fixed() {
 			continue
 		}
-		if s.Uffd != nil && a.Prot != abi.ProtNone {
+		if s.watches(a) {
 			if err := s.tracked(a, was, first, &d); err != nil {
 				return d, err
 			}
 			continue
 		}
-		// Reserved address space is not armed: that would cost page tables for all of it.
 		if !first {
 			d.Zap = append(d.Zap, a.Range)
 		}
@@ -120,6 +124,21 @@ func (s *Source) Round(areas []image.Area, first bool, skip func(image.Area) boo
 	}
 	return d, nil
 }
+
+// watches reports whether an area is to be watched. Reserved address space is not: that would cost page tables for all of it.
+func (s *Source) watches(a image.Area) bool { return s.Uffd != nil && a.Prot != abi.ProtNone }
+
+// Register lets the areas of the process, which is held, be watched from the next Round on.
+func (s *Source) Register(areas []image.Area, skip func(image.Area) bool) {
+	for _, a := range areas {
+		if s.watches(a) && !a.Fixed() && (skip == nil || !skip(a)) {
+			_ = kern.UffdRegister(s.Uffd, a.Range) // one that cannot be watched is taken whole each time
+		}
+	}
+}
+
+// Missed is how many bytes the areas have that the last round could not watch, for they had not been registered.
+func (s *Source) Missed() uint64 { return s.missed }
 
 // tracked takes the written pages of an armed area, arming it when it is not.
 //
@@ -154,15 +173,22 @@ func (s *Source) tracked(a image.Area, was map[mem.Range]image.Area, first bool,
 	if !first {
 		d.Zap = append(d.Zap, a.Range)
 	}
-	if err := kern.UffdRegister(s.Uffd, a.Range); err != nil {
-		d.Send = append(d.Send, there.Send...) // an area that cannot be watched is taken whole each time
+	if !s.Held {
+		if err := kern.UffdRegister(s.Uffd, a.Range); err != nil {
+			d.Send = append(d.Send, there.Send...) // an area that cannot be watched is taken whole each time
+			return nil
+		}
+	}
+	rs, err := s.mark(a.Range)
+	if s.Held && errors.Is(err, kern.EPERM) { // it is not registered yet, or not all of it
+		s.missed += a.Len()
+		d.Send = append(d.Send, there.Send...)
 		return nil
 	}
-	s.armed[a.Range] = a
-	rs, err := s.mark(a.Range)
 	if err != nil {
 		return err
 	}
+	s.armed[a.Range] = a
 	for _, r := range rs { // written since there was looked
 		if !empty(a, r) {
 			there.Send = append(there.Send, r.Range)
