@@ -71,7 +71,7 @@ func weakened(b *bench, files []string) error {
 		return err
 	}
 	c := &cluster.Cluster{Lab: l}
-	_, _, found := attack(b, c, 1, "some", "0")
+	_, found := attack(b, c, 1, "some", "0")
 	if err := c.Down(); err != nil {
 		return err
 	}

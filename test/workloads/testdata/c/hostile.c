@@ -11,7 +11,7 @@
  *
  * Whether it is a guest just now it sees from what a call that goes home costs. When it has been taken home, it says "away?"
  * on standard error and waits until somebody has moved it again: what is tried at home proves nothing.
- * "doors" tries int 0x80, the x32 numbers and the vsyscall page, and nothing else, since a guest may be killed for that.
+ * "doors" tries int 0x80, the x32 numbers and the vsyscall page, and nothing else: the first brings a guest home.
  * "some" leaves out most of the sweep. "listen" is a helper on the host: a listener on its loopback, whose PORT is tried.
  * "pretend" (at home) makes it believe that home's secrets are others than they are, so that all it sees looks like a host's:
  * a hostile program that then finds nothing would be no test. It runs as an ordinary user only: what it tries would really
