@@ -76,8 +76,9 @@ func (n *Node) onControl(c transport.Conn) {
 	r := n.records[q.Process]
 	fits := r != nil && r.away != nil && r.away.where == c.Peer()
 	var left time.Time
+	var pinned bool
 	if fits {
-		left = r.left[q.To]
+		left, pinned = r.left[q.To], r.pinned
 	}
 	n.mu.Unlock()
 	switch {
@@ -85,6 +86,8 @@ func (n *Node) onControl(c transport.Conn) {
 		res = api.MigrateResult{Result: api.ResultFailed, Error: fmt.Sprintf("%s does not know the request %q", n.name, q.Op)}
 	case !fits:
 		res = api.MigrateResult{Result: api.ResultFailed, Error: fmt.Sprintf("%v is not a guest of %s", q.Process, c.Peer())}
+	case pinned:
+		res = api.MigrateResult{Result: api.ResultRefused, Refusals: image.Refusals{{What: "locked", Why: "The process is locked: its home's balancer leaves it where it is (mosixctl lock)."}}}
 	case time.Since(left) < backHold && !q.Relief: // only home knows where it has been
 		res = api.MigrateResult{Result: api.ResultRefused, Refusals: image.Refusals{{What: "came-from-there", Why: fmt.Sprintf(
 			"The process left %s %.0f s ago, and does not go back so soon.", q.To, time.Since(left).Seconds())}}}

@@ -54,6 +54,7 @@ type record struct {
 	lastMoved   time.Time
 	lastHome    time.Time
 	left        map[id.Node]time.Time
+	pinned      bool // the balancer leaves it where it is
 	uid         uint32
 	comm        string
 	used        image.Usage // away, up to its last homecoming, and

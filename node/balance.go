@@ -103,6 +103,9 @@ func (n *Node) run() {
 	}
 }
 
+// capNoGuests, among the bits that a node says of itself, is set where it takes none.
+const capNoGuests = 1
+
 // entry is what this node says of itself.
 func (b *balance) entry() gossip.Entry {
 	n := b.n
@@ -114,12 +117,16 @@ func (b *balance) entry() gossip.Entry {
 		}
 	}
 	n.mu.Unlock()
+	var caps uint64
+	if n.closed() != "" {
+		caps |= capNoGuests
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	milli := func(v float64) uint32 { return uint32(max(v, 0)*1000 + 0.5) }
 	return gossip.Entry{Node: n.name, LoadMilli: milli(b.meter.Mean(now())), UpperMilli: milli(b.meter.Exported(now())), CPUMilli: milli(b.snap.CPUs),
 		SpeedMilli: milli(b.snap.Speed), MemTotal: b.snap.MemTotal, MemFree: b.snap.MemFree, Guests: uint32(guests), Away: uint32(aways),
-		ReserveMilli: milli(b.meter.Promised(now()))}
+		ReserveMilli: milli(b.meter.Promised(now())), Caps: caps}
 }
 
 func (b *balance) capacity() (cpus, speed float64) {
@@ -160,9 +167,10 @@ func (b *balance) unfit(f eligible.Facts) image.Refusals {
 // view is what the policy sees.
 func (b *balance) view() balancer.View {
 	n := b.n
+	closed := n.closed()
 	b.mu.Lock()
 	v := balancer.View{Costs: b.costs}
-	v.Self = balancer.Node{Name: n.name, Exported: b.meter.Exported(now()), CPUs: b.snap.CPUs, Speed: b.snap.Speed, MemFree: b.snap.MemFree,
+	v.Self = balancer.Node{Name: n.name, Unfit: closed, Exported: b.meter.Exported(now()), CPUs: b.snap.CPUs, Speed: b.snap.Speed, MemFree: b.snap.MemFree,
 		MemTotal: b.snap.MemTotal, Mean: b.meter.Mean(now()), True: b.meter.True(now()), Now: b.meter.True(now()), Load: b.meter.True(now()),
 		MemPromised: b.meter.PromisedBytes(now())}
 	keep := b.attempts[:0]
@@ -184,6 +192,8 @@ func (b *balance) view() balancer.View {
 			Speed: float64(e.SpeedMilli) / 1000, MemFree: e.MemFree, MemTotal: e.MemTotal}
 		if s := state[e.Node]; s != api.NodeAlive {
 			x.Unfit = s
+		} else if e.Caps&capNoGuests != 0 {
+			x.Unfit = "it takes no guests"
 		}
 		v.Nodes = append(v.Nodes, x)
 	}
@@ -218,9 +228,14 @@ func (b *balance) candidate(p sampler.Process) balancer.Candidate {
 			c.Unmovable = "moving"
 		case r.away != nil:
 			c.Unmovable = "away"
+		case r.pinned:
+			c.Unmovable = "it is locked (mosixctl lock)"
 		case time.Now().Before(r.lockedUntil):
 			c.Unmovable = "it came home for a call, and is locked for a while"
 		}
+	}
+	if n.own.Stay && guest == nil && c.Unmovable == "" {
+		c.Unmovable = "this node's processes stay (mosixctl stay)"
 	}
 	n.mu.Unlock()
 	if guest != nil {
@@ -272,6 +287,7 @@ func (n *Node) decide() {
 	d := b.policy.Decide(v, now(), b.rng)
 	n.met.Decided(len(d.Moves) > 0)
 	n.log.Debug("decided", "moves", len(d.Moves), "why", d.Why)
+	n.decided(v, d)
 	for _, m := range d.Moves {
 		at := b.note(m)
 		n.goes(func() { b.act(n.ctx, m, at) })

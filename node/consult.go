@@ -87,11 +87,8 @@ func (b *balance) consult(ctx context.Context, m balancer.Move) (to id.Node, why
 // onOffer judges what another node asks about.
 func (b *balance) onOffer(from id.Node, o balancer.Offer) balancer.Answer {
 	o.From, o.Explicit = from, false
-	b.n.mu.Lock()
-	closing := b.n.closing
-	b.n.mu.Unlock()
-	if closing {
-		return balancer.Answer{Why: fmt.Sprintf("%s is shutting down and takes no guests", b.n.name)}
+	if why := b.n.closed(); why != "" {
+		return balancer.Answer{Why: fmt.Sprintf("%s takes no guests: %s", b.n.name, why)}
 	}
 	return b.book(o)
 }

@@ -705,13 +705,11 @@ func (n *Node) admit(from id.Node) ferry.Admit {
 		for _, p := range o.Family() {
 			highest = max(highest, int(p.PID))
 		}
-		n.mu.Lock()
-		closing := n.closing
-		n.mu.Unlock()
 		var rs image.Refusals
+		closed := n.closed()
 		switch {
-		case closing:
-			rs = append(rs, image.Refusal{What: "shutting-down", Why: string(n.name) + " is shutting down and takes no guests."})
+		case closed != "":
+			rs = append(rs, image.Refusal{What: "closed", Why: fmt.Sprintf("%s takes no guests: %s.", n.name, closed)})
 		case here:
 			rs = append(rs, image.Refusal{What: "still-here", Why: "An earlier copy of this process has not ended yet on " + string(n.name) + "; try again in a moment."})
 		}

@@ -5,7 +5,6 @@ package node
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -52,6 +51,8 @@ type Node struct {
 
 	targets targets
 	kin     kin
+	own     ownership
+	events  events
 
 	balance balance
 }
@@ -66,6 +67,9 @@ func Run(ctx context.Context, conf config.Config, log *slog.Logger) error {
 		if err := fault.Arm(conf.FaultsFile); err != nil {
 			return err
 		}
+	}
+	if err := n.openOwner(); err != nil {
+		return err
 	}
 	if err := n.open(); err != nil {
 		return err
@@ -84,6 +88,7 @@ func Run(ctx context.Context, conf config.Config, log *slog.Logger) error {
 		return err
 	}
 	n.goes(n.run)
+	n.goes(n.watchOwner)
 	log.Info("ready", "node", n.name, "policy", conf.Policy, "id", n.ident.PeerID())
 	<-ctx.Done()
 	n.shutdown()
@@ -212,17 +217,11 @@ func (n *Node) shutdown() {
 	n.mu.Unlock()
 	var wg sync.WaitGroup
 	for _, t := range ts {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
-			err := n.sendHome(t, causeShutdown)
-			for late := time.Now().Add(20 * time.Second); errors.Is(err, errOnItsWay) && time.Now().Before(late); err = n.sendHome(t, causeShutdown) {
-				time.Sleep(50 * time.Millisecond) // by another command, or with others of its family
-			}
-			if err != nil {
+		wg.Go(func() {
+			if err := n.sendHomeAtLast(context.Background(), t, causeShutdown); err != nil {
 				n.log.Warn("a guest stays behind; its calls wait for the next agent", "process", t.g.Process, "err", err)
 			}
-		}()
+		})
 	}
 	for _, r := range rs {
 		wg.Add(1)

@@ -313,7 +313,7 @@ func (n *Node) isMoving(r *record) bool {
 func (n *Node) tidy(r *record) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if r.away == nil && r.moves == 0 && !r.moving && n.records[r.id] == r {
+	if r.away == nil && r.moves == 0 && !r.moving && !r.pinned && n.records[r.id] == r {
 		delete(n.records, r.id)
 	}
 }
@@ -358,6 +358,11 @@ func (n *Node) remember(r *record, m api.Move) {
 		r.moves++
 		r.lastMoved = time.Now()
 	}
+	defer func() { // without the lock
+		n.goes(func() {
+			n.event(api.Event{Kind: api.EventMove, PID: m.PID, Home: m.Home, To: m.To, Text: moveText(m)})
+		})
+	}()
 	n.history = append(n.history, control.Move{UID: r.uid, Move: m})
 	if len(n.history) > 2000 {
 		n.history = append([]control.Move(nil), n.history[1000:]...)

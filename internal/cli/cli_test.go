@@ -94,6 +94,27 @@ func (a *agent) Explain(_ context.Context, _ control.Asker, pid id.HomePID, _ id
 	return e, nil
 }
 
+func (a *agent) Owner(_ context.Context, _ control.Asker, req api.OwnerRequest) (api.OwnerState, error) {
+	st := api.OwnerState{Node: "n1", Blocked: true, Speed: 1.5, Owner: api.OpAuto, Present: true, Why: "anna has an active session on seat0", Guests: 2, Away: 1}
+	if req.Op == api.OpExpel {
+		st.Moved, st.TookMS, st.Left = 2, 1234, []api.Left{{PID: 88, Home: "n3", Why: "n3 is out of reach"}}
+	}
+	return st, a.err
+}
+
+func (a *agent) Events(_ context.Context, _ control.Asker, since uint64) (api.Events, error) {
+	at := time.Date(2026, 12, 1, 13, 14, 15, 0, time.Local).UnixMilli()
+	return api.Events{Events: []api.Event{
+		{Seq: 1, UnixMS: at, Kind: api.EventDecision, Text: "no move: no other node is known"},
+		{Seq: 2, UnixMS: at, Kind: api.EventMove, PID: 4711, Home: "n1", To: "n2", Text: "4711@n1 moved from n1 to n2 (balancer): frozen for 5.5 ms, 210.4 ms in all"},
+	}}, a.err
+}
+
+func (a *agent) WhyNot(ctx context.Context, asker control.Asker, pid id.HomePID) (control.WhyNot, error) {
+	e, err := a.Explain(ctx, asker, pid, "")
+	return control.WhyNot{Explanation: e, Policy: "mosix", Why: "n2 is no target: suspect"}, err
+}
+
 func (a *agent) Moves(context.Context, control.Asker) ([]control.Move, error) {
 	at := time.Date(2026, 12, 1, 13, 14, 15, 0, time.Local).UnixMilli()
 	return []control.Move{
@@ -170,6 +191,15 @@ func TestWhatPeopleAndProgramsSee(t *testing.T) {
 		{name: "ps-narrow", args: []string{"ps"}, width: 72},
 		{name: "ps-json", args: []string{"ps", "--json", "--all"}, width: 80},
 		{name: "moves", args: []string{"moves"}},
+		{name: "owner", args: []string{"owner"}},
+		{name: "owner-json", args: []string{"owner", "--json"}, width: 80},
+		{name: "block", args: []string{"block"}},
+		{name: "expel", args: []string{"expel"}, code: ExitFailed},
+		{name: "setspeed-bad", args: []string{"setspeed", "fast"}, code: ExitUsage},
+		{name: "owner-bad", args: []string{"owner", "maybe"}, code: ExitUsage},
+		{name: "events", args: []string{"events"}},
+		{name: "events-json", args: []string{"events", "--json"}, width: 80},
+		{name: "why-not", args: []string{"why-not", "4711"}},
 		{name: "explain-movable", args: []string{"explain", "4711"}},
 		{name: "explain-refused", args: []string{"explain", "1@n1"}},
 		{name: "explain-json", args: []string{"explain", "1", "--json"}, width: 80},

@@ -131,7 +131,7 @@ after it makes that clock too fast, or too slow, from then on.
 	f.IntVar(&o.Nodes, "nodes", 2, "how many nodes")
 	f.StringSliceVar(&cpus, "cpus", nil, "CPUs that programs of a node get in all: one number, or one per node; 0 for no limit")
 	f.StringVar(&memory, "memory", "", "memory that programs of a node get in all, such as 512MiB")
-	f.StringVar(&o.Policy, "policy", "", "how the agents balance: none, mosix, hbd, default (without it: the agents' own default)")
+	f.StringVar(&o.Policy, "policy", "", "how the agents balance: none, random, mosix, hbd, opportunity, default (without it: the agents' own default)")
 	f.DurationVar(&o.Period, "period", 0, "how often they balance (default: the agents' own default)")
 	f.StringSliceVar(&clock, "clock", nil, "NODE=SKEW[,drift=PPM]: what that node's agent adds to the time it reads, such as n2=+3s or n2=+3s,drift=200ppm")
 	f.StringArrayVar(&o.Bind, "bind", nil, "file to bring into the nodes' PATH (may be repeated)")

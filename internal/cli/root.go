@@ -75,6 +75,8 @@ Exit status: 0 done, 1 failed, 2 wrong command line, 3 refused (the process may 
 		a.checkCommand(), a.simCommand(), a.benchCommand(), a.benchLoadCommand(), a.demoCommand(), a.demoNodeCommand(), a.demoLoadCommand(),
 		a.docsCommand(), a.versionCommand(), labCommand(), labInitCommand(), clusterCommand(),
 	)
+	root.AddCommand(a.eventsCommand(), a.whyNotCommand())
+	root.AddCommand(a.ownerCommands()...)
 	markRun(root)
 	return root
 }

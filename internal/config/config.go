@@ -30,11 +30,13 @@ type Config struct {
 	Seeds      []string `toml:"seeds"`       // host or host:port of nodes to join
 	MDNS       bool     `toml:"mdns"`        // look for nodes on the local network
 	Metrics    string   `toml:"metrics"`     // address of /metrics; loopback by default; "" for none
-	Policy     string   `toml:"policy"`      // balancing policy: none, mosix, hbd, default
+	Policy     string   `toml:"policy"`      // balancing policy: none, random, mosix, hbd, opportunity, default
 	Period     Duration `toml:"period"`      // of gossip and balancing
 	CPUs       float64  `toml:"cpus"`        // capacity; default: what the machine or the quota of guest_cgroup has
 	Memory     Bytes    `toml:"memory"`      // limit to report as total; default: what the machine or the memory cgroup has
 	Cgroup     []string `toml:"cgroup"`      // cgroup directories that guests run in (v2, or one for each v1 controller)
+	Owner      string   `toml:"owner"`       // auto: guests leave when somebody is at the machine; none: only by command
+	OwnerIdle  Duration `toml:"owner_idle"`  // so long after the last key nobody is
 	ClockSkew  Duration `toml:"clock_skew"`  // added to every reading of the realtime clock: for tests of clocks apart
 	ClockDrift int      `toml:"clock_drift"` // by how many millionths that clock is too fast: the same
 	Lease      Duration `toml:"lease"`       // of a guest, once it runs: the longest partition that it survives
@@ -93,7 +95,7 @@ func Default() Config {
 	return Config{
 		Name: name, StateDir: "/var/lib/mosix", RunDir: "/run/mosix", Port: 7946, MDNS: true, Metrics: "127.0.0.1:9464",
 		Policy: "mosix", Period: Duration(time.Second), Lease: Duration(10 * time.Minute), MoveLease: Duration(10 * time.Second),
-		LogLevel: "info",
+		LogLevel: "info", Owner: "auto", OwnerIdle: Duration(5 * time.Minute),
 	}
 }
 
@@ -126,6 +128,10 @@ func (c Config) Check() error {
 		return fmt.Errorf("lease = %s, move_lease = %s: want 1s <= move_lease <= lease", time.Duration(c.Lease), time.Duration(c.MoveLease))
 	case !(c.CPUs >= 0): // also what is not a number
 		return fmt.Errorf("cpus = %g: want a number of processors, or none", c.CPUs)
+	case c.Owner != "auto" && c.Owner != "none":
+		return fmt.Errorf("owner = %q: want auto or none", c.Owner)
+	case time.Duration(c.OwnerIdle) < time.Second:
+		return fmt.Errorf("owner_idle = %s: want at least 1s", time.Duration(c.OwnerIdle))
 	case !slices.Contains([]string{"debug", "info", "warn", "error"}, c.LogLevel):
 		return fmt.Errorf("log_level = %q: want debug, info, warn or error", c.LogLevel)
 	}

@@ -55,6 +55,8 @@ period = "250ms"
 cpus = 1.5
 memory = "512MiB"
 cgroup = ["/sys/fs/cgroup/mosix"]
+owner = "none"
+owner_idle = "90s"
 clock_skew = "-3s"
 clock_drift = 200
 lease = "1h"
@@ -64,12 +66,12 @@ faults_file = "/run/faults"
 `), true)
 	want := Config{Name: "n1", StateDir: "/state", RunDir: "/run/n1", Bind: "10.0.0.1", Port: 7000, Seeds: []string{"n2", "n3:7946"},
 		Policy: "none", Period: Duration(250 * time.Millisecond), CPUs: 1.5, Memory: 512 << 20, Cgroup: []string{"/sys/fs/cgroup/mosix"},
-		ClockSkew: Duration(-3 * time.Second), ClockDrift: 200, Lease: Duration(time.Hour), MoveLease: Duration(5 * time.Second), LogLevel: "debug", FaultsFile: "/run/faults"}
+		Owner: "none", OwnerIdle: Duration(90 * time.Second), ClockSkew: Duration(-3 * time.Second), ClockDrift: 200, Lease: Duration(time.Hour), MoveLease: Duration(5 * time.Second), LogLevel: "debug", FaultsFile: "/run/faults"}
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v, %v\nwant %+v", got, err, want)
 	}
 	// A key that this test does not know is not tested.
-	if v := reflect.ValueOf(want); v.NumField() != 19 {
+	if v := reflect.ValueOf(want); v.NumField() != 21 {
 		t.Errorf("the configuration has %d keys, the test reads 19", v.NumField())
 	}
 	if got.ControlSocket() != "/run/n1/control.sock" {

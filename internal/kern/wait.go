@@ -1,7 +1,9 @@
 package kern
 
 import (
+	"fmt"
 	"os"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -50,4 +52,23 @@ func SetSocketTimeout(f *os.File, send bool, d time.Duration) (err error) {
 		return cerr
 	}
 	return err
+}
+
+// IdleProcess lets all threads of a process have only what nobody else wants of the processors (SCHED_IDLE).
+func IdleProcess(pid int) error {
+	es, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+	if err != nil {
+		return err
+	}
+	const idle = 5
+	for _, e := range es {
+		tid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		if err := unix.SchedSetAttr(tid, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: idle}, 0); err != nil {
+			return fmt.Errorf("let thread %d idle: %w", tid, err)
+		}
+	}
+	return nil
 }

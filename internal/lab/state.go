@@ -75,7 +75,7 @@ func (l *Lab) configOf(n Node, o Options) config.Config {
 			c.Seeds = append(c.Seeds, other.Address)
 		}
 	}
-	c.MDNS = false
+	c.MDNS, c.Owner = false, "none" // whoever is at this machine owns no node of a lab
 	c.CPUs = n.CPUs
 	c.Memory = config.Bytes(n.Memory)
 	c.Cgroup = n.Guests

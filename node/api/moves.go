@@ -10,6 +10,7 @@ const (
 	CauseCommand  = "command"   // mosixctl migrate, run or bench
 	CauseBalancer = "balancer"  // the policy decided
 	CauseComeHome = "come-home" // the guest asked for something that only home can do
+	CauseOwner    = "owner"     // the owner of the host came back
 	CauseShutdown = "shutdown"  // an agent ends and sends guests away, or brings its own home
 )
 

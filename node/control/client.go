@@ -80,6 +80,43 @@ func (c *Client) Moves(ctx context.Context) (api.Moves, error) {
 	return out, c.get(ctx, "/v1/moves", nil, &out)
 }
 
+// Events asks for what happened on this node after event since.
+func (c *Client) Events(ctx context.Context, since uint64) (api.Events, error) {
+	var out api.Events
+	return out, c.get(ctx, "/v1/events", url.Values{"since": {strconv.FormatUint(since, 10)}}, &out)
+}
+
+// WhyNot asks why the balancer does not move a process.
+func (c *Client) WhyNot(ctx context.Context, pid id.HomePID) (api.WhyNot, error) {
+	var out api.WhyNot
+	return out, c.get(ctx, "/v1/why-not", url.Values{"pid": {strconv.Itoa(int(pid))}}, &out)
+}
+
+// Owner asks for what the owner of this node wants; expel and bring return when they are done, or when ctx ends.
+func (c *Client) Owner(ctx context.Context, req api.OwnerRequest) (api.OwnerState, error) {
+	var out api.OwnerState
+	body, err := json.Marshal(req)
+	if err != nil {
+		return out, err
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://agent/v1/owner", bytes.NewReader(body))
+	if err != nil {
+		return out, err
+	}
+	r.Header.Set("Content-Type", "application/json")
+	code, b, err := c.do(r)
+	if err != nil {
+		return out, err
+	}
+	if code != http.StatusOK {
+		return out, answerError(code, b)
+	}
+	if err := json.Unmarshal(b, &out); err != nil {
+		return out, fmt.Errorf("the agent at %s gave an answer that mosixctl cannot read: %w; are both of the same version?", c.socket, err)
+	}
+	return out, nil
+}
+
 // Migrate asks for a move and waits until it has ended. A move that was refused or failed is a result, not an error.
 func (c *Client) Migrate(ctx context.Context, req api.MigrateRequest) (api.MigrateResult, error) {
 	var out api.MigrateResult

@@ -68,8 +68,27 @@ type Backend interface {
 	// home is this node.
 	Explain(ctx context.Context, asker Asker, pid id.HomePID, home id.Node) (Explanation, error)
 
+	// Owner does what the owner of this machine, or its administrator, wants. The server has only checked that root asks for what root alone may.
+	Owner(ctx context.Context, asker Asker, req api.OwnerRequest) (api.OwnerState, error)
+
+	// Events lists what happened on this node after event since, oldest first.
+	Events(ctx context.Context, asker Asker, since uint64) (api.Events, error)
+
+	// WhyNot says why the balancer does not move a process now.
+	WhyNot(ctx context.Context, asker Asker, pid id.HomePID) (WhyNot, error)
+
 	// Moves lists the latest moves of processes whose home is this node, oldest first.
 	Moves(ctx context.Context, asker Asker) ([]Move, error)
+}
+
+// WhyNot is an explanation with what the policy says.
+type WhyNot struct {
+	Explanation
+	Policy string
+	Would  bool
+	To     id.Node
+	Why    string
+	Inputs *api.DecisionInputs
 }
 
 // Errors that a Backend wraps to choose the status of the answer. Any other error is an Internal Server Error.

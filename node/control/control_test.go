@@ -39,6 +39,7 @@ type fake struct {
 	explained Explanation
 	moves     []Move
 	result    api.MigrateResult
+	owned     []api.OwnerRequest
 	err       error
 	block     chan struct{} // Migrate waits for it, or for its context
 }
@@ -83,6 +84,21 @@ func (f *fake) Explain(_ context.Context, a Asker, pid id.HomePID, home id.Node)
 	e := f.explained
 	e.Process.PID, e.Process.Home = pid, home
 	return e, f.err
+}
+
+func (f *fake) Owner(_ context.Context, a Asker, req api.OwnerRequest) (api.OwnerState, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.askers, f.owned = append(f.askers, a), append(f.owned, req)
+	return api.OwnerState{Node: "n1", Moved: 3}, f.err
+}
+
+func (f *fake) Events(_ context.Context, _ Asker, since uint64) (api.Events, error) {
+	return api.Events{Events: []api.Event{{Seq: since + 1, Kind: api.EventOwner, Text: "t"}}}, f.err
+}
+
+func (f *fake) WhyNot(context.Context, Asker, id.HomePID) (WhyNot, error) {
+	return WhyNot{Explanation: f.explained, Policy: "mosix", Why: "w"}, f.err
 }
 
 func (f *fake) Moves(_ context.Context, a Asker) ([]Move, error) {
@@ -534,5 +550,45 @@ func TestOneUserCannotTakeAllConnections(t *testing.T) {
 	l.leave(0)
 	if len(l.conns) != 0 {
 		t.Errorf("counts remain: %v", l.conns)
+	}
+}
+
+func TestOwnersCommandsAreRoots(t *testing.T) {
+	f := &fake{}
+	socket := serve(t, f)
+	c := as(t, socket, 4001, 4100, nil)
+	if _, err := c.Owner(t.Context(), api.OwnerRequest{Op: api.OpBlock}); err == nil || !strings.Contains(err.Error(), "only root") {
+		t.Errorf("an ordinary user blocks a node: %v", err)
+	}
+	if n := len(f.owned); n != 0 {
+		t.Errorf("%d requests have come through", n)
+	}
+	root := client(t, socket)
+	for _, req := range []api.OwnerRequest{{Op: "explode"}, {Op: api.OpLock}, {Op: api.OpSetSpeed, Speed: -1}, {}} {
+		if _, err := root.Owner(t.Context(), req); err == nil {
+			t.Errorf("%+v is taken", req)
+		}
+	}
+	st, err := root.Owner(t.Context(), api.OwnerRequest{Op: api.OpExpel})
+	if err != nil || st.Moved != 3 || st.Left == nil {
+		t.Errorf("%+v, %v", st, err)
+	}
+	es, err := root.Events(t.Context(), 41)
+	if err != nil || len(es.Events) != 1 || es.Events[0].Seq != 42 {
+		t.Errorf("%+v, %v", es, err)
+	}
+	if w, err := root.WhyNot(t.Context(), 7); err != nil || w.Why != "w" || w.Policy != "mosix" {
+		t.Errorf("%+v, %v", w, err)
+	}
+}
+
+func TestOwnProcessesAreLockedByTheirUser(t *testing.T) {
+	f := &fake{}
+	c := as(t, serve(t, f), 4001, 4100, nil)
+	if _, err := c.Owner(t.Context(), api.OwnerRequest{Op: api.OpLock, PID: 7}); err != nil {
+		t.Error(err)
+	}
+	if len(f.owned) != 1 || f.owned[0].PID != 7 || f.lastAsker().UID != 4001 {
+		t.Errorf("%+v", f.owned)
 	}
 }

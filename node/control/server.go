@@ -42,6 +42,10 @@ func NewServer(b Backend, log *slog.Logger) *Server {
 	mux.HandleFunc("GET /v1/processes", s.processes)
 	mux.HandleFunc("GET /v1/explain", s.explain)
 	mux.HandleFunc("GET /v1/moves", s.moves)
+	mux.HandleFunc("GET /v1/events", s.events)
+	mux.HandleFunc("GET /v1/why-not", s.whyNot)
+	mux.HandleFunc("GET /v1/owner", s.ownerShow)
+	mux.HandleFunc("POST /v1/owner", s.owner)
 	mux.HandleFunc("POST /v1/migrate", s.migrate)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, http.StatusNotFound, fmt.Errorf("%s %s: this agent does not know that request; is mosixctl newer than mosixd?", r.Method, r.URL.Path))

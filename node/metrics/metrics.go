@@ -72,6 +72,8 @@ type Metrics struct {
 	gossip    *prometheus.CounterVec
 	gossipB   *prometheus.CounterVec
 	decisions *prometheus.CounterVec
+	owner     prometheus.Histogram
+	expelled  *prometheus.CounterVec
 }
 
 // Bounds on names that arrive at run time, so that a defect elsewhere cannot fill the agent's memory with series.
@@ -86,7 +88,7 @@ func New(snapshot func() Snapshot) *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
 		moves: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "mosix_moves_total", Help: "Moves that have ended, by result (moved, refused, failed), direction (out, in, home, back) and cause (balancer, command, come-home, shutdown).",
+			Name: "mosix_moves_total", Help: "Moves that have ended, by result (moved, refused, failed), direction (out, in, home, back) and cause (balancer, command, come-home, owner, shutdown).",
 		}, []string{"result", "direction", "cause"}),
 		freeze: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "mosix_move_freeze_seconds", Help: "Time for which a moved process ran nowhere.",
@@ -109,6 +111,13 @@ func New(snapshot func() Snapshot) *Metrics {
 		gossipB: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "mosix_gossip_bytes_total", Help: "Bytes of load messages, by direction (sent, received).",
 		}, []string{"direction"}),
+		owner: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "mosix_owner_return_seconds", Help: "How long it took until guests had gone when the owner of the machine came back.",
+			Buckets: []float64{0.1, 0.25, 0.5, 1, 2, 3, 4, 5, 7.5, 10, 20, 30},
+		}),
+		expelled: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "mosix_owner_return_guests_total", Help: "Guests when the owner came back, by outcome (went, left).",
+		}, []string{"outcome"}),
 		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "mosix_balancer_decisions_total", Help: "Ends of the balancer's periods, by outcome (stay, move).",
 		}, []string{"outcome"}),
@@ -129,7 +138,7 @@ func New(snapshot func() Snapshot) *Metrics {
 
 	m.registry.MustRegister(
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		m.moves, m.freeze, m.total, m.bytes, m.rounds, m.gossip, m.gossipB, m.decisions, calls, comeHomes, refusals,
+		m.moves, m.freeze, m.total, m.bytes, m.rounds, m.gossip, m.gossipB, m.decisions, m.owner, m.expelled, calls, comeHomes, refusals,
 		&nodeCollector{snapshot},
 	)
 	return m
@@ -140,7 +149,7 @@ func (m *Metrics) MoveDone(v Move) {
 	direction := oneOf(v.Direction, Out, In, Home, Back)
 	m.moves.WithLabelValues(
 		oneOf(v.Result, api.ResultMoved, api.ResultRefused, api.ResultFailed), direction,
-		oneOf(v.Cause, api.CauseBalancer, api.CauseCommand, api.CauseComeHome, api.CauseShutdown),
+		oneOf(v.Cause, api.CauseBalancer, api.CauseCommand, api.CauseComeHome, api.CauseOwner, api.CauseShutdown),
 	).Inc()
 	if v.Result != api.ResultMoved {
 		return
@@ -226,4 +235,11 @@ func (b *bounded[T]) get(name string) T {
 	next[name] = v
 	b.known.Store(&next)
 	return v
+}
+
+// OwnerReturned counts guests that went when the owner of the machine came back, those that are left, and how long it took.
+func (m *Metrics) OwnerReturned(went, left int, took time.Duration) {
+	m.owner.Observe(took.Seconds())
+	m.expelled.WithLabelValues("went").Add(float64(went))
+	m.expelled.WithLabelValues("left").Add(float64(left))
 }

@@ -12,10 +12,12 @@ package sampler
 import (
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"mosix/internal/config"
@@ -70,11 +72,12 @@ type Process struct {
 
 // Sampler measures a node, once per period. It is not safe for concurrent use.
 type Sampler struct {
-	opt    Options
-	self   int // the agent's number in the PID namespace of /proc; 0: not known
-	limits limits
-	speed  float64
-	files  files
+	opt     Options
+	self    int // the agent's number in the PID namespace of /proc; 0: not known
+	limits  limits
+	speed   float64
+	ordered atomic.Uint64 // bits of the speed that was set since; 0: none was
+	files   files
 
 	turn  int
 	last  time.Duration // of the last Sample
@@ -130,6 +133,9 @@ func (s *Sampler) Close() {
 // Sample measures the period that ended at now, a reading of any clock that does not jump. The first call only begins:
 // its load is 0, and it reports no process.
 func (s *Sampler) Sample(now time.Duration) (Snapshot, error) {
+	if v := s.ordered.Swap(0); v != 0 {
+		s.speed = math.Float64frombits(v)
+	}
 	snap := Snapshot{Speed: s.speed, CPUs: s.cpus()}
 	up, err := s.files.uptime()
 	if err != nil {
@@ -164,3 +170,6 @@ func (s *Sampler) Sample(now time.Duration) (Snapshot, error) {
 	}
 	return snap, nil
 }
+
+// SetSpeed sets the speed of a processor, from the next sample on.
+func (s *Sampler) SetSpeed(v float64) { s.ordered.Store(math.Float64bits(v)) }

@@ -1,0 +1,361 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"mosix/balancer"
+	"mosix/internal/id"
+	"mosix/internal/kern"
+	"mosix/internal/owner"
+	"mosix/internal/procfs"
+	"mosix/node/api"
+	"mosix/node/control"
+	"mosix/node/sampler"
+)
+
+// wishes are what the owner of this machine has ordered. They outlive the agent.
+type wishes struct {
+	Blocked bool   `json:"blocked"`
+	Stay    bool   `json:"stay"`
+	Owner   string `json:"owner"` // api.OpHere, api.OpGone or api.OpAuto
+}
+
+// ownership is what the node knows of its owner. Node.mu guards it.
+type ownership struct {
+	wishes
+	present bool
+	why     string
+	source  owner.Source
+}
+
+const (
+	wishesFile = "wishes.json"
+	ownerLooks = 500 * time.Millisecond
+	// expelTime is how long a guest may take to go before the next look tries it again.
+	expelTime = 30 * time.Second
+)
+
+// openOwner reads what was ordered earlier. A file that cannot be read lets nobody in: that is what it may say.
+func (n *Node) openOwner() error {
+	n.own.Owner = api.OpAuto
+	n.own.source = owner.Any{}
+	if n.conf.Owner == "auto" {
+		n.own.source = owner.Any{owner.Sessions{Dir: "/run/systemd/sessions"}, &owner.Devices{Pattern: "/dev/input/event*", Idle: time.Duration(n.conf.OwnerIdle)}}
+	}
+	path := filepath.Join(n.conf.StateDir, wishesFile)
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		err = json.Unmarshal(b, &n.own.wishes)
+	}
+	if err != nil {
+		return fmt.Errorf("read what the owner has ordered, %s: %w; mend it, or remove it if nothing was", path, err)
+	}
+	return nil
+}
+
+// order changes a wish and keeps it.
+func (n *Node) order(change func(*wishes)) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	w := n.own.wishes
+	change(&w)
+	b, err := json.Marshal(w)
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(n.conf.StateDir, wishesFile)
+	if err := os.WriteFile(path+".new", append(b, '\n'), 0o600); err != nil {
+		return fmt.Errorf("keep what was ordered: %w", err)
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		return fmt.Errorf("keep what was ordered: %w", err)
+	}
+	n.own.wishes = w
+	return nil
+}
+
+// closed says why this node takes no guests, "" if it does.
+func (n *Node) closed() string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	switch {
+	case n.closing:
+		return "it is shutting down"
+	case n.own.Blocked:
+		return "it is blocked (mosixctl block)"
+	case n.own.present:
+		return "its owner is at the machine"
+	}
+	return ""
+}
+
+// Owner implements control.Backend.
+func (n *Node) Owner(ctx context.Context, asker control.Asker, req api.OwnerRequest) (api.OwnerState, error) {
+	t0 := time.Now()
+	var moved int
+	var left []api.Left
+	var err error
+	switch req.Op {
+	case api.OpShow:
+	case api.OpBlock, api.OpUnblock:
+		err = n.order(func(w *wishes) { w.Blocked = req.Op == api.OpBlock })
+	case api.OpStay, api.OpNoStay:
+		err = n.order(func(w *wishes) { w.Stay = req.Op == api.OpStay })
+	case api.OpHere, api.OpGone, api.OpAuto:
+		if err = n.order(func(w *wishes) { w.Owner = req.Op }); err == nil {
+			n.lookForOwner()
+		}
+	case api.OpSetSpeed:
+		err = n.setSpeed(req.Speed)
+	case api.OpLock, api.OpUnlock:
+		err = n.pin(asker, req.PID, req.Op == api.OpLock)
+	case api.OpExpel:
+		moved, left = n.expel(ctx, causeCommand)
+	case api.OpBring:
+		moved, left = n.bring(ctx, causeCommand)
+	default:
+		err = fmt.Errorf("op %q: %w", req.Op, control.ErrInvalid)
+	}
+	if err != nil {
+		return api.OwnerState{}, err
+	}
+	if req.Op != api.OpShow {
+		text := "by command: " + req.Op
+		switch {
+		case req.PID != 0:
+			text += fmt.Sprintf(" %d", req.PID)
+		case req.Op == api.OpSetSpeed:
+			text += fmt.Sprintf(" %g", req.Speed)
+		case moved+len(left) > 0:
+			text += fmt.Sprintf(", %d moved, %d left, in %.1f s", moved, len(left), time.Since(t0).Seconds())
+		}
+		n.event(api.Event{Kind: api.EventOwner, PID: req.PID, Text: text})
+	}
+	st := n.ownerState()
+	st.Moved, st.Left, st.TookMS = moved, left, ms(time.Since(t0))
+	return st, nil
+}
+
+func (n *Node) ownerState() api.OwnerState {
+	_, speed := n.balance.capacity()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	st := api.OwnerState{Node: n.name, Blocked: n.own.Blocked, Stay: n.own.Stay, Speed: speed, Owner: n.own.Owner, Present: n.own.present, Why: n.own.why, Guests: len(n.guests)}
+	for _, r := range n.records {
+		if r.away != nil {
+			st.Away++
+		}
+	}
+	return st
+}
+
+func (n *Node) setSpeed(v float64) error {
+	if err := sampler.SetSpeed(n.conf.StateDir, v); err != nil {
+		return fmt.Errorf("%w: %w", err, control.ErrInvalid)
+	}
+	if v == 0 {
+		var err error
+		if v, err = sampler.Speed(n.conf.StateDir); err != nil {
+			n.log.Warn("the speed of this node is not kept", "err", err)
+		}
+	}
+	n.balance.sampler.SetSpeed(v)
+	n.balance.sample()
+	return nil
+}
+
+// pin has the balancer leave a process where it is, or lets it move it again.
+func (n *Node) pin(asker control.Asker, pid id.HomePID, yes bool) error {
+	p, err := n.locate(pid)
+	if err != nil {
+		return err
+	}
+	st, err := procfs.Default.Status(int(pid))
+	if err != nil {
+		return fmt.Errorf("process %d: %w", pid, control.ErrNoProcess)
+	}
+	if !asker.Root() && st.UID.Real != asker.UID {
+		return fmt.Errorf("process %d belongs to another user: %w; ask that user, or root", pid, control.ErrForbidden)
+	}
+	r := n.record(p)
+	n.mu.Lock()
+	n.records[p], r.pinned = r, yes
+	n.mu.Unlock()
+	n.tidy(r)
+	return nil
+}
+
+// expel sends all guests home and waits until they have gone, or ctx ends.
+func (n *Node) expel(ctx context.Context, cause string) (moved int, left []api.Left) {
+	n.mu.Lock()
+	var ts []*tenant
+	for _, t := range n.guests {
+		ts = append(ts, t)
+	}
+	n.mu.Unlock()
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for _, t := range ts {
+		wg.Go(func() {
+			err := n.sendHomeAtLast(ctx, t, cause)
+			mu.Lock()
+			defer mu.Unlock()
+			if err == nil {
+				moved++
+			} else {
+				left = append(left, api.Left{PID: t.g.Process.PID, Home: t.g.Process.Home, Why: err.Error()})
+			}
+		})
+	}
+	wg.Wait()
+	return moved, left
+}
+
+// sendHomeAtLast is sendHome for a guest that may be on its way already, by another command or with others of its family.
+func (n *Node) sendHomeAtLast(ctx context.Context, t *tenant, cause string) error {
+	err := n.sendHome(t, cause)
+	for late := time.Now().Add(20 * time.Second); errors.Is(err, errOnItsWay) && time.Now().Before(late) && ctx.Err() == nil; err = n.sendHome(t, cause) {
+		time.Sleep(50 * time.Millisecond)
+	}
+	return err
+}
+
+// bring has all processes of this node come home, and waits for them.
+func (n *Node) bring(ctx context.Context, cause string) (moved int, left []api.Left) {
+	n.mu.Lock()
+	var rs []*record
+	for _, r := range n.records {
+		if r.away != nil {
+			rs = append(rs, r)
+		}
+	}
+	n.mu.Unlock()
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for _, r := range rs {
+		wg.Go(func() {
+			ctx, cancel := context.WithTimeoutCause(ctx, time.Minute, errors.New("its host did not send it home within a minute"))
+			defer cancel()
+			err := n.recall(ctx, r, cause)
+			mu.Lock()
+			defer mu.Unlock()
+			if err == nil {
+				moved++
+			} else {
+				left = append(left, api.Left{PID: r.id.PID, Home: n.name, Why: err.Error()})
+			}
+		})
+	}
+	wg.Wait()
+	return moved, left
+}
+
+// watchOwner lets guests go when somebody comes back to the machine.
+func (n *Node) watchOwner() {
+	for {
+		select {
+		case <-n.ctx.Done():
+			return
+		case <-time.After(ownerLooks):
+		}
+		n.lookForOwner()
+		n.mu.Lock()
+		clear := !n.own.present || len(n.guests) == 0 || n.closing
+		n.mu.Unlock()
+		if clear {
+			continue
+		}
+		t0 := time.Now()
+		n.idleGuests()
+		ctx, cancel := context.WithTimeout(n.ctx, expelTime)
+		moved, left := n.expel(ctx, api.CauseOwner)
+		cancel()
+		n.met.OwnerReturned(moved, len(left), time.Since(t0))
+		n.event(api.Event{Kind: api.EventOwner, Text: fmt.Sprintf("the owner is back: %d guests went in %.2f s, %d are left", moved, time.Since(t0).Seconds(), len(left))})
+		n.log.Info("the owner is back, and guests leave", "went", moved, "left", len(left), "took", time.Since(t0))
+	}
+}
+
+// lookForOwner finds out whether somebody is at the machine.
+func (n *Node) lookForOwner() {
+	yes, why := n.own.source.Present(time.Now())
+	n.mu.Lock()
+	switch n.own.Owner {
+	case api.OpHere:
+		yes, why = true, "by command"
+	case api.OpGone:
+		yes, why = false, "by command"
+	}
+	was := n.own.present
+	n.own.present, n.own.why = yes, why
+	n.mu.Unlock()
+	switch {
+	case yes && !was:
+		n.event(api.Event{Kind: api.EventOwner, Text: "somebody is at the machine: " + why})
+	case was && !yes:
+		n.event(api.Event{Kind: api.EventOwner, Text: "nobody is at the machine any more"})
+	}
+}
+
+// idleGuests lets guests have only what nobody else wants of the processors, until they are gone.
+func (n *Node) idleGuests() {
+	n.mu.Lock()
+	var pids []int
+	for _, t := range n.guests {
+		pids = append(pids, t.g.PID)
+	}
+	n.mu.Unlock()
+	for _, pid := range pids {
+		if err := kern.IdleProcess(pid); err != nil && !kern.IsGone(err) {
+			n.log.Debug("a guest keeps its priority until it is gone", "pid", pid, "err", err)
+		}
+	}
+}
+
+// Events implements control.Backend.
+func (n *Node) Events(_ context.Context, asker control.Asker, since uint64) (api.Events, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var out api.Events
+	for _, e := range n.events.list {
+		if e.Seq <= since {
+			continue
+		}
+		if !asker.Root() {
+			e.Inputs = nil // all processes are among them
+		}
+		out.Events = append(out.Events, e)
+	}
+	return out, nil
+}
+
+// WhyNot implements control.Backend.
+func (n *Node) WhyNot(ctx context.Context, asker control.Asker, pid id.HomePID) (control.WhyNot, error) {
+	e, err := n.Explain(ctx, asker, pid, "")
+	if err != nil {
+		return control.WhyNot{}, err
+	}
+	p, err := n.locate(pid)
+	if err != nil {
+		return control.WhyNot{}, err
+	}
+	v := n.balance.view()
+	w := control.WhyNot{Explanation: e, Policy: n.balance.policy.Name(), Inputs: n.inputs(v)}
+	m, would, why := balancer.WhyNot(n.balance.policy, v, p, now(), n.balance.random())
+	if !asker.Root() {
+		w.Inputs = nil
+	}
+	w.Would, w.To, w.Why = would, m.To, why
+	return w, nil
+}
