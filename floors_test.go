@@ -76,6 +76,7 @@ var floors = map[string]floor{
 	"node/api":          {2, pure},
 	"internal/config":   {2, world},
 	"internal/identity": {2, world},
+	"internal/owner":    {2, world},
 	"internal/procfs":   {2, world},
 	"internal/region":   {2, world},
 
