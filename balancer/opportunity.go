@@ -35,7 +35,7 @@ func (p Opportunity) Decide(v View, now time.Duration, rng *rand.Rand) Decision 
 	targets, why := c.targets(v, now, rng)
 	d := Decision{Why: why}
 	n, most := float64(len(v.Nodes)+1), highest(v)
-	short := noRoom(v.Self, 0) != ""
+	scarce := v.Self.MemTotal > 0 && v.Self.MemFree < short(v.Self)
 	best := 0.0
 	for _, x := range pool {
 		bytes := float64(x.Bytes)
@@ -51,7 +51,7 @@ func (p Opportunity) Decide(v View, now time.Duration, rng *rand.Rand) Decision 
 				continue
 			}
 			m, no := c.judge(v, x, t, v.Self.Mean, now)
-			if room := noRoom(t.Node, x.Bytes); no != "" && short && room == "" {
+			if room := noRoom(t.Node, x.Bytes); no != "" && scarce && room == "" {
 				m, no = relief(v, x, t), ""
 			}
 			if no != "" {

@@ -10,7 +10,8 @@ import (
 // where none is, to the node on which it fits best (Barak and Braverman 1998, memory ushering). Its moves pay in memory: they need not gain
 // processor time. ok is false where memory is not short.
 func (p Default) usher(v View, now time.Duration) (d Decision, ok bool) {
-	if v.Self.MemTotal == 0 || noRoom(v.Self, 0) == "" {
+	free := v.Self.MemFree - min(v.Self.MemFree, v.Self.MemPromised)
+	if v.Self.MemTotal == 0 || free >= short(v.Self) {
 		return d, false
 	}
 	for _, a := range v.Attempts {
@@ -18,8 +19,7 @@ func (p Default) usher(v View, now time.Duration) (d Decision, ok bool) {
 			return Decision{Why: fmt.Sprintf("memory is short, and %s is on its way to %s", a.Process, a.To)}, true
 		}
 	}
-	free := v.Self.MemFree - min(v.Self.MemFree, v.Self.MemPromised)
-	need := reserve(v.Self)*3/2 - free
+	need := short(v.Self)*5/4 - free
 	pool := slices.Clone(v.Processes)
 	slices.SortFunc(pool, func(a, b Candidate) int { // those that are enough first, the smallest in front; then the others, the largest in front
 		enough := func(c Candidate) bool { return c.Bytes >= need }
@@ -52,6 +52,10 @@ func (p Default) usher(v View, now time.Duration) (d Decision, ok bool) {
 	}
 	return d, true
 }
+
+// short is the free memory below which a node is short of it: more than what a target keeps, so that a process that has grown to almost all
+// of a node still fits another one of that size.
+func short(n Node) uint64 { return max(64<<20, reserve(n)*3/2) }
 
 // usherLeast is the memory below which a process is not worth the journey, bytes.
 const usherLeast = 4 << 20
