@@ -51,6 +51,8 @@ func checks() []check {
 		{12, "real software prints the same while all of it is moved about", realSoftware},
 		{13, "clients of an X server draw on while they move", x11},
 		{14, "a soak: nothing differs, nothing is left behind", soak},
+		{15, "the owner of a machine comes back, and its guests go", ownerReturns},
+		{16, "who grows too large goes before the kernel kills anything", usher},
 	}
 }
 
