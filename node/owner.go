@@ -277,7 +277,7 @@ func (n *Node) watchOwner() {
 			continue
 		}
 		t0 := time.Now()
-		n.idleGuests()
+		n.idleGuests(true)
 		ctx, cancel := context.WithTimeout(n.ctx, expelTime)
 		moved, left := n.expel(ctx, api.CauseOwner)
 		cancel()
@@ -305,11 +305,12 @@ func (n *Node) lookForOwner() {
 		n.event(api.Event{Kind: api.EventOwner, Text: "somebody is at the machine: " + why})
 	case was && !yes:
 		n.event(api.Event{Kind: api.EventOwner, Text: "nobody is at the machine any more"})
+		n.idleGuests(false) // those that could not go
 	}
 }
 
-// idleGuests lets guests have only what nobody else wants of the processors, until they are gone.
-func (n *Node) idleGuests() {
+// idleGuests lets guests have only what nobody else wants of the processors, until they are gone, or the owner is.
+func (n *Node) idleGuests(yes bool) {
 	n.mu.Lock()
 	var pids []int
 	for _, t := range n.guests {
@@ -317,8 +318,8 @@ func (n *Node) idleGuests() {
 	}
 	n.mu.Unlock()
 	for _, pid := range pids {
-		if err := kern.IdleProcess(pid); err != nil && !kern.IsGone(err) {
-			n.log.Debug("a guest keeps its priority until it is gone", "pid", pid, "err", err)
+		if err := kern.IdleProcess(pid, yes); err != nil && !kern.IsGone(err) {
+			n.log.Debug("a guest keeps its priority", "pid", pid, "err", err)
 		}
 	}
 }

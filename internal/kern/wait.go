@@ -54,19 +54,23 @@ func SetSocketTimeout(f *os.File, send bool, d time.Duration) (err error) {
 	return err
 }
 
-// IdleProcess lets all threads of a process have only what nobody else wants of the processors (SCHED_IDLE).
-func IdleProcess(pid int) error {
+// IdleProcess lets all threads of a process have only what nobody else wants of the processors (SCHED_IDLE), or their share again.
+func IdleProcess(pid int, yes bool) error {
 	es, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
 	if err != nil {
 		return err
 	}
-	const idle = 5
+	const other, idle = 0, 5
+	policy := uint32(other)
+	if yes {
+		policy = idle
+	}
 	for _, e := range es {
 		tid, err := strconv.Atoi(e.Name())
 		if err != nil {
 			continue
 		}
-		if err := unix.SchedSetAttr(tid, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: idle}, 0); err != nil {
+		if err := unix.SchedSetAttr(tid, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: policy}, 0); err != nil {
 			return fmt.Errorf("let thread %d idle: %w", tid, err)
 		}
 	}
