@@ -72,13 +72,14 @@ type Shadow struct {
 	// OnWritten is told that somebody has written a file of which the process has parts. It must come home.
 	OnWritten func()
 
-	common map[file]bool // what the process shares, and may write
-	mapped map[file]bool // the files of which it has parts
-	writes               // to those
-	limits atomic.Uint32 // how often the process has set limits
-	alone  int           // whether others use its table of descriptors, once that was asked
-	plain  atomic.Bool   // no descriptor shows the process's own memory
-	tells  atomic.Bool   // one may tell how much memory it uses
+	common  map[file]bool // what the process shares, and may write
+	mapped  map[file]bool // the files of which it has parts
+	writes                // to those
+	limits  atomic.Uint32 // how often the process has set limits
+	alone   int           // whether others use its table of descriptors, once that was asked
+	sighted bool          // a call has brought such a descriptor
+	plain   atomic.Bool   // no descriptor shows the process's own memory
+	tells   atomic.Bool   // one may tell how much memory it uses
 
 	hands sync.Mutex // held by who traces a thread; taken before mu
 }

@@ -39,7 +39,11 @@ func (s *Shadow) lookForViews() {
 			}
 		}
 	}
-	s.plain.Store(plain)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.sighted {
+		s.plain.Store(plain)
+	}
 }
 
 // tables are the directories of the process's descriptors: one, or more where threads have tables of their own.
@@ -69,14 +73,15 @@ func (s *Shadow) shows(path string) (memory bool, tells homeproxy.View) {
 
 // inProc is link, to which the descriptor at path leads, as it would be if the proc file system in which it lies were mounted at /proc.
 func (s *Shadow) inProc(path, link string) string {
-	if strings.HasPrefix(link, "/proc/") || !strings.Contains(link, strconv.Itoa(s.PID)+"/") {
+	at := strings.LastIndex(link, "/"+strconv.Itoa(s.PID)+"/")
+	if strings.HasPrefix(link, "/proc/") || at < 0 {
 		return link
 	}
 	var fs syscall.Statfs_t
 	if err := syscall.Statfs(path, &fs); err != nil || fs.Type != fsProc {
 		return link
 	}
-	return "/proc" + link[strings.Index(link, "/"+strconv.Itoa(s.PID)+"/"):]
+	return "/proc" + link[at:]
 }
 
 // fdPath is where /proc shows descriptor fd of thread tid.
@@ -84,7 +89,7 @@ func (s *Shadow) fdPath(tid id.HomePID, fd uint64) string {
 	return fmt.Sprintf("/proc/%d/task/%d/fd/%d", s.PID, tid, int32(fd))
 }
 
-// brought looks at what a call has brought the process in descriptors.
+// brought looks at what a call has brought the process in descriptors. The caller holds mu.
 func (s *Shadow) brought(tid id.HomePID, nr uint32, ret int64) {
 	const open, recvmsg, recvmmsg, openat2, openByHandle, pidfdGetfd = 2, 47, 299, 437, 304, 438
 	if ret < 0 || s.tells.Load() && !s.plain.Load() {
@@ -92,11 +97,13 @@ func (s *Shadow) brought(tid id.HomePID, nr uint32, ret int64) {
 	}
 	switch nr {
 	case recvmsg, recvmmsg: // which ones is in the message
+		s.sighted = true
 		s.plain.Store(false)
 		s.tells.Store(true)
 	case open, abi.SysOpenat, openat2, openByHandle, pidfdGetfd:
 		memory, tells := s.shows(s.fdPath(tid, uint64(ret)))
 		if memory {
+			s.sighted = true
 			s.plain.Store(false)
 		}
 		if tells != homeproxy.NoView {
