@@ -68,9 +68,7 @@ func Run(ctx context.Context, conf config.Config, log *slog.Logger) error {
 			return err
 		}
 	}
-	if err := n.openOwner(); err != nil {
-		return err
-	}
+	n.openOwner()
 	if err := n.open(); err != nil {
 		return err
 	}

@@ -43,8 +43,8 @@ const (
 	expelTime = 30 * time.Second
 )
 
-// openOwner reads what was ordered earlier. A file that cannot be read lets nobody in: that is what it may say.
-func (n *Node) openOwner() error {
+// openOwner reads what was ordered earlier. With a file that cannot be read the node takes no guests: that is what it may say.
+func (n *Node) openOwner() {
 	n.own.Owner = api.OpAuto
 	n.own.source = owner.Any{}
 	if n.conf.Owner == "auto" {
@@ -53,15 +53,19 @@ func (n *Node) openOwner() error {
 	path := filepath.Join(n.conf.StateDir, wishesFile)
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return
 	}
+	var w wishes
 	if err == nil {
-		err = json.Unmarshal(b, &n.own.wishes)
+		err = json.Unmarshal(b, &w)
 	}
 	if err != nil {
-		return fmt.Errorf("read what the owner has ordered, %s: %w; mend it, or remove it if nothing was", path, err)
+		n.log.Error("what the owner has ordered cannot be read: this node takes no guests until mosixctl unblock", "file", path, "err", err)
+		w = wishes{Blocked: true}
 	}
-	return nil
+	if n.own.wishes = w; w.Owner == "" {
+		n.own.Owner = api.OpAuto
+	}
 }
 
 // order changes a wish and keeps it.

@@ -68,7 +68,7 @@ func (s *Shadow) shows(path string) (memory bool, tells homeproxy.View) {
 		return false, homeproxy.NoView
 	}
 	link = s.inProc(path, link)
-	return homeproxy.ShowsMemory([]byte(link), s.PID) || s.common[fileAt(path)], homeproxy.ViewOf(link, s.PID)
+	return homeproxy.ShowsMemory([]byte(link), s.PID) || len(s.common) > 0 && s.common[fileAt(path)], homeproxy.ViewOf(link, s.PID)
 }
 
 // inProc is link, to which the descriptor at path leads, as it would be if the proc file system in which it lies were mounted at /proc.
