@@ -36,6 +36,7 @@ func full() *Metrics {
 	m.GossipSent(1300)
 	m.GossipReceived(900)
 	m.Decided(true)
+	m.OwnerReturned(8, 0, 1800*time.Millisecond)
 	return m
 }
 
@@ -66,7 +67,7 @@ mosix_members{state="suspect"} 0
 # HELP mosix_move_bytes_total Bytes of process images carried by committed moves.
 # TYPE mosix_move_bytes_total counter
 mosix_move_bytes_total{direction="out"} 4096
-# HELP mosix_moves_total Moves that have ended, by result (moved, refused, failed), direction (out, in, home, back) and cause (balancer, command, come-home, shutdown).
+# HELP mosix_moves_total Moves that have ended, by result (moved, refused, failed), direction (out, in, home, back) and cause (balancer, command, come-home, owner, shutdown).
 # TYPE mosix_moves_total counter
 mosix_moves_total{cause="balancer",direction="out",result="moved"} 1
 mosix_moves_total{cause="command",direction="out",result="refused"} 1
