@@ -82,6 +82,19 @@ func (p Default) Decide(v View, now time.Duration, rng *rand.Rand) Decision {
 	return d
 }
 
+// sides lists the processes that may go and the nodes to which, or says why there are none.
+func (p Default) sides(v View, now time.Duration, rng *rand.Rand) (pool []Candidate, targets []target, why string) {
+	slots, why := p.slots(v)
+	if slots <= 0 {
+		return nil, nil, why
+	}
+	if pool, why = p.pool(v, now); len(pool) == 0 {
+		return nil, nil, why
+	}
+	targets, why = p.targets(v, now, rng)
+	return pool, targets, why
+}
+
 // recent shows what others say of their present load in place of what they export: who asks before sending needs no protection against
 // floods, and finds an idle node while it is idle.
 func recent(v View) View {

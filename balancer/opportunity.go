@@ -24,15 +24,10 @@ func (Opportunity) Name() string { return "opportunity" }
 // Decide implements Policy.
 func (p Opportunity) Decide(v View, now time.Duration, rng *rand.Rand) Decision {
 	c := p.criterion
-	slots, why := c.slots(v)
-	if slots <= 0 {
-		return Decision{Why: why}
-	}
-	pool, why := c.pool(v, now)
+	pool, targets, why := c.sides(v, now, rng)
 	if len(pool) == 0 {
 		return Decision{Why: why}
 	}
-	targets, why := c.targets(v, now, rng)
 	d := Decision{Why: why}
 	n, most := float64(len(v.Nodes)+1), highest(v)
 	scarce := v.Self.MemTotal > 0 && v.Self.MemFree < short(v.Self)

@@ -20,15 +20,10 @@ func (Random) Name() string { return "random" }
 // Decide implements Policy.
 func (p Random) Decide(v View, now time.Duration, rng *rand.Rand) Decision {
 	c := p.criterion
-	slots, why := c.slots(v)
-	if slots <= 0 {
-		return Decision{Why: why}
-	}
-	pool, why := c.pool(v, now)
+	pool, targets, why := c.sides(v, now, rng)
 	if len(pool) == 0 {
 		return Decision{Why: why}
 	}
-	targets, why := c.targets(v, now, rng)
 	rng.Shuffle(len(targets), func(i, j int) { targets[i], targets[j] = targets[j], targets[i] })
 	d := Decision{Why: why}
 	for _, t := range targets {

@@ -95,16 +95,7 @@ func (c *Client) WhyNot(ctx context.Context, pid id.HomePID) (api.WhyNot, error)
 // Owner asks for what the owner of this node wants; expel and bring return when they are done, or when ctx ends.
 func (c *Client) Owner(ctx context.Context, req api.OwnerRequest) (api.OwnerState, error) {
 	var out api.OwnerState
-	body, err := json.Marshal(req)
-	if err != nil {
-		return out, err
-	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://agent/v1/owner", bytes.NewReader(body))
-	if err != nil {
-		return out, err
-	}
-	r.Header.Set("Content-Type", "application/json")
-	code, b, err := c.do(r)
+	code, b, err := c.post(ctx, "/v1/owner", req)
 	if err != nil {
 		return out, err
 	}
@@ -120,16 +111,7 @@ func (c *Client) Owner(ctx context.Context, req api.OwnerRequest) (api.OwnerStat
 // Migrate asks for a move and waits until it has ended. A move that was refused or failed is a result, not an error.
 func (c *Client) Migrate(ctx context.Context, req api.MigrateRequest) (api.MigrateResult, error) {
 	var out api.MigrateResult
-	body, err := json.Marshal(req)
-	if err != nil {
-		return out, err
-	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://agent/v1/migrate", bytes.NewReader(body))
-	if err != nil {
-		return out, err
-	}
-	r.Header.Set("Content-Type", "application/json")
-	code, b, err := c.do(r)
+	code, b, err := c.post(ctx, "/v1/migrate", req)
 	if err != nil {
 		return out, err
 	}
@@ -137,6 +119,20 @@ func (c *Client) Migrate(ctx context.Context, req api.MigrateRequest) (api.Migra
 		return out, nil
 	}
 	return out, answerError(code, b)
+}
+
+// post sends req as JSON, and returns the status and the body of the answer.
+func (c *Client) post(ctx context.Context, path string, req any) (int, []byte, error) {
+	body, err := json.Marshal(req)
+	if err != nil {
+		return 0, nil, err
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://agent"+path, bytes.NewReader(body))
+	if err != nil {
+		return 0, nil, err
+	}
+	r.Header.Set("Content-Type", "application/json")
+	return c.do(r)
 }
 
 func (c *Client) get(ctx context.Context, path string, q url.Values, out any) error {
