@@ -15,6 +15,7 @@ import (
 	"mosix/internal/kern"
 	"mosix/internal/procfs"
 	"mosix/internal/region"
+	"mosix/internal/tracer"
 	"mosix/internal/transport"
 	"mosix/migrator"
 	"mosix/migrator/eligible"
@@ -173,6 +174,9 @@ func (n *Node) carry(ctx context.Context, p id.Process, o order) (res api.Migrat
 		m.Refusals = ref.Refusals
 		n.tidy(r)
 	default:
+		if errors.Is(err, tracer.ErrSpoiled) {
+			err = fmt.Errorf("it has executed another program just then, or changed its own code; try again in a moment (%w)", err)
+		}
 		res.Error, m.Error = err.Error(), err.Error()
 		n.tidy(r)
 	}
