@@ -118,7 +118,7 @@ func (b *balance) entry() gossip.Entry {
 	}
 	n.mu.Unlock()
 	var caps uint64
-	if n.closed() != "" {
+	if what, _ := n.closed(); what != "" {
 		caps |= capNoGuests
 	}
 	b.mu.Lock()
@@ -167,7 +167,7 @@ func (b *balance) unfit(f eligible.Facts) image.Refusals {
 // view is what the policy sees.
 func (b *balance) view() balancer.View {
 	n := b.n
-	closed := n.closed()
+	_, closed := n.closed()
 	b.mu.Lock()
 	v := balancer.View{Costs: b.costs}
 	v.Self = balancer.Node{Name: n.name, Unfit: closed, Exported: b.meter.Exported(now()), CPUs: b.snap.CPUs, Speed: b.snap.Speed, MemFree: b.snap.MemFree,

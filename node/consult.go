@@ -87,7 +87,7 @@ func (b *balance) consult(ctx context.Context, m balancer.Move) (to id.Node, why
 // onOffer judges what another node asks about.
 func (b *balance) onOffer(from id.Node, o balancer.Offer) balancer.Answer {
 	o.From, o.Explicit = from, false
-	if why := b.n.closed(); why != "" {
+	if _, why := b.n.closed(); why != "" {
 		return balancer.Answer{Why: fmt.Sprintf("%s takes no guests: %s", b.n.name, why)}
 	}
 	return b.book(o)

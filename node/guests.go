@@ -706,10 +706,10 @@ func (n *Node) admit(from id.Node) ferry.Admit {
 			highest = max(highest, int(p.PID))
 		}
 		var rs image.Refusals
-		closed := n.closed()
+		what, why := n.closed()
 		switch {
-		case closed != "":
-			rs = append(rs, image.Refusal{What: "closed", Why: fmt.Sprintf("%s takes no guests: %s.", n.name, closed)})
+		case what != "":
+			rs = append(rs, image.Refusal{What: what, Why: fmt.Sprintf("%s takes no guests: %s.", n.name, why)})
 		case here:
 			rs = append(rs, image.Refusal{What: "still-here", Why: "An earlier copy of this process has not ended yet on " + string(n.name) + "; try again in a moment."})
 		}

@@ -202,36 +202,21 @@ func (n *Node) dial(ctx context.Context, to id.Node, proto string) (*ferry.Strea
 func (n *Node) shutdown() {
 	n.mu.Lock()
 	n.closing = true
-	var ts []*tenant
-	for _, t := range n.guests {
-		ts = append(ts, t)
-	}
-	var rs []*record
-	for _, r := range n.records {
-		if r.away != nil {
-			rs = append(rs, r)
-		}
-	}
 	n.mu.Unlock()
+	const all = 1 << 10
 	var wg sync.WaitGroup
-	for _, t := range ts {
-		wg.Go(func() {
-			if err := n.sendHomeAtLast(context.Background(), t, causeShutdown); err != nil {
-				n.log.Warn("a guest stays behind; its calls wait for the next agent", "process", t.g.Process, "err", err)
-			}
-		})
-	}
-	for _, r := range rs {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
-			ctx, cancel := context.WithTimeout(n.ctx, 20*time.Second)
-			defer cancel()
-			if err := n.recall(ctx, r, causeShutdown); err != nil {
-				n.log.Warn("a process stays away; the next agent takes it up again", "process", r.id, "err", err)
-			}
-		}()
-	}
+	wg.Go(func() {
+		_, left := n.expel(context.Background(), causeShutdown, all)
+		for _, x := range left {
+			n.log.Warn("a guest stays behind; its calls wait for the next agent", "process", id.Process{Home: x.Home, PID: x.PID}, "err", x.Why)
+		}
+	})
+	wg.Go(func() {
+		_, left := n.bring(n.ctx, causeShutdown, all, 20*time.Second)
+		for _, x := range left {
+			n.log.Warn("a process stays away; the next agent takes it up again", "process", id.Process{Home: x.Home, PID: x.PID}, "err", x.Why)
+		}
+	})
 	wg.Wait()
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 	defer cancel()

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -39,8 +41,9 @@ type ownership struct {
 const (
 	wishesFile = "wishes.json"
 	ownerLooks = 500 * time.Millisecond
-	// expelTime is how long a guest may take to go before the next look tries it again.
-	expelTime = 30 * time.Second
+	// expelTime is how long guests may begin to go, and expelAgain how long after that those are asked again that could not.
+	expelTime  = 30 * time.Second
+	expelAgain = 5 * time.Second
 )
 
 // openOwner reads what was ordered earlier. With a file that cannot be read the node takes no guests: that is what it may say.
@@ -89,19 +92,19 @@ func (n *Node) order(change func(*wishes)) error {
 	return nil
 }
 
-// closed says why this node takes no guests, "" if it does.
-func (n *Node) closed() string {
+// closed says why this node takes no guests, in a word for programs and in words; "" if it does.
+func (n *Node) closed() (what, why string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	switch {
 	case n.closing:
-		return "it is shutting down"
+		return "shutting-down", "it is shutting down"
 	case n.own.Blocked:
-		return "it is blocked (mosixctl block)"
+		return "blocked", "it is blocked (mosixctl block)"
 	case n.own.present:
-		return "its owner is at the machine"
+		return "owner", "its owner is at the machine"
 	}
-	return ""
+	return "", ""
 }
 
 // Owner implements control.Backend.
@@ -125,9 +128,9 @@ func (n *Node) Owner(ctx context.Context, asker control.Asker, req api.OwnerRequ
 	case api.OpLock, api.OpUnlock:
 		err = n.pin(asker, req.PID, req.Op == api.OpLock)
 	case api.OpExpel:
-		moved, left = n.expel(ctx, causeCommand)
+		moved, left = n.expel(ctx, causeCommand, tripsAtOnce)
 	case api.OpBring:
-		moved, left = n.bring(ctx, causeCommand)
+		moved, left = n.bring(ctx, causeCommand, tripsAtOnce, time.Minute)
 	default:
 		err = fmt.Errorf("op %q: %w", req.Op, control.ErrInvalid)
 	}
@@ -200,30 +203,43 @@ func (n *Node) pin(asker control.Asker, pid id.HomePID, yes bool) error {
 	return nil
 }
 
-// expel sends all guests home and waits until they have gone, or ctx ends.
-func (n *Node) expel(ctx context.Context, cause string) (moved int, left []api.Left) {
-	n.mu.Lock()
-	var ts []*tenant
-	for _, t := range n.guests {
-		ts = append(ts, t)
-	}
-	n.mu.Unlock()
+// trips makes the journeys of all, so many at once, and waits for those that have begun. When ctx ends no further one begins.
+func trips[T any](ctx context.Context, all []T, atOnce int, name func(T) id.Process, trip func(context.Context, T) error) (moved int, left []api.Left) {
 	var mu sync.Mutex
 	var wg sync.WaitGroup
-	for _, t := range ts {
+	room := make(chan struct{}, max(atOnce, 1))
+	for _, x := range all {
 		wg.Go(func() {
-			err := n.sendHomeAtLast(ctx, t, cause)
+			room <- struct{}{}
+			defer func() { <-room }()
+			err := context.Cause(ctx)
+			if err == nil {
+				err = trip(ctx, x)
+			}
 			mu.Lock()
 			defer mu.Unlock()
 			if err == nil {
 				moved++
-			} else {
-				left = append(left, api.Left{PID: t.g.Process.PID, Home: t.g.Process.Home, Why: err.Error()})
+				return
 			}
+			left = append(left, api.Left{PID: name(x).PID, Home: name(x).Home, Why: err.Error()})
 		})
 	}
 	wg.Wait()
 	return moved, left
+}
+
+// tripsAtOnce is how many guests leave, or processes come, at once by a command: more would only share the network.
+const tripsAtOnce = 8
+
+// expel sends all guests home, so many at once, and waits until they have gone.
+func (n *Node) expel(ctx context.Context, cause string, atOnce int) (moved int, left []api.Left) {
+	n.mu.Lock()
+	ts := slices.Collect(maps.Values(n.guests))
+	n.mu.Unlock()
+	return trips(ctx, ts, atOnce, func(t *tenant) id.Process { return t.g.Process }, func(ctx context.Context, t *tenant) error {
+		return n.sendHomeAtLast(ctx, t, cause)
+	})
 }
 
 // sendHomeAtLast is sendHome for a guest that may be on its way already, by another command or with others of its family.
@@ -235,8 +251,8 @@ func (n *Node) sendHomeAtLast(ctx context.Context, t *tenant, cause string) erro
 	return err
 }
 
-// bring has all processes of this node come home, and waits for them.
-func (n *Node) bring(ctx context.Context, cause string) (moved int, left []api.Left) {
+// bring has all processes of this node come home, so many at once, and waits for them, for each so long at most.
+func (n *Node) bring(ctx context.Context, cause string, atOnce int, each time.Duration) (moved int, left []api.Left) {
 	n.mu.Lock()
 	var rs []*record
 	for _, r := range n.records {
@@ -245,24 +261,11 @@ func (n *Node) bring(ctx context.Context, cause string) (moved int, left []api.L
 		}
 	}
 	n.mu.Unlock()
-	var mu sync.Mutex
-	var wg sync.WaitGroup
-	for _, r := range rs {
-		wg.Go(func() {
-			ctx, cancel := context.WithTimeoutCause(ctx, time.Minute, errors.New("its host did not send it home within a minute"))
-			defer cancel()
-			err := n.recall(ctx, r, cause)
-			mu.Lock()
-			defer mu.Unlock()
-			if err == nil {
-				moved++
-			} else {
-				left = append(left, api.Left{PID: r.id.PID, Home: n.name, Why: err.Error()})
-			}
-		})
-	}
-	wg.Wait()
-	return moved, left
+	return trips(ctx, rs, atOnce, func(r *record) id.Process { return r.id }, func(ctx context.Context, r *record) error {
+		ctx, cancel := context.WithTimeoutCause(ctx, each, fmt.Errorf("its host did not send it home within %v", each))
+		defer cancel()
+		return n.recall(ctx, r, cause)
+	})
 }
 
 // watchOwner lets guests go when somebody comes back to the machine.
@@ -283,11 +286,17 @@ func (n *Node) watchOwner() {
 		t0 := time.Now()
 		n.idleGuests(true)
 		ctx, cancel := context.WithTimeout(n.ctx, expelTime)
-		moved, left := n.expel(ctx, api.CauseOwner)
+		moved, left := n.expel(ctx, api.CauseOwner, tripsAtOnce)
 		cancel()
 		n.met.OwnerReturned(moved, len(left), time.Since(t0))
 		n.event(api.Event{Kind: api.EventOwner, Text: fmt.Sprintf("the owner is back: %d guests went in %.2f s, %d are left", moved, time.Since(t0).Seconds(), len(left))})
 		n.log.Info("the owner is back, and guests leave", "went", moved, "left", len(left), "took", time.Since(t0))
+		if len(left) > 0 { // their homes are out of reach, say: nothing is won by asking at once
+			select {
+			case <-n.ctx.Done():
+			case <-time.After(expelAgain):
+			}
+		}
 	}
 }
 

@@ -154,6 +154,7 @@ func (g *Guest) again(sigs []signal) {
 	for _, s := range came {
 		g.kick(s, s.process)
 	}
+	wait := false
 	for i := range sigs {
 		s := &sigs[i]
 		if s.process {
@@ -161,8 +162,10 @@ func (g *Guest) again(sigs []signal) {
 		}
 		if s.tries == 0 {
 			g.kick(*s, false)
-			continue
 		}
+		wait = wait || s.tries > 0
+	}
+	if wait {
 		time.AfterFunc(answerAgain, func() {
 			g.mu.Lock()
 			defer g.mu.Unlock()

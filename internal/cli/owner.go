@@ -34,8 +34,8 @@ func (a *app) ownerCommands() []*cobra.Command {
 		simple("block", api.OpBlock, "Take no guests", "Take no guests any more, also after a restart. Those that are here stay: expel sends them away. Root only."),
 		simple("unblock", api.OpUnblock, "Take guests again", ""),
 		simple("expel", api.OpExpel, "Send all guests home", `Send all guests to their homes, and return when they have gone. Their homes may send them on, to other nodes; unless this one is
-blocked, also here. Ctrl-C leaves those here that have not begun to go. Root only.`),
-		simple("bring", api.OpBring, "Bring all processes of this node home", "Bring all processes of this node home, and return when they are here. Ctrl-C leaves the others where they are. Root only."),
+blocked, also here. Ctrl-C leaves those here that have not begun to go; eight go at once. Root only.`),
+		simple("bring", api.OpBring, "Bring all processes of this node home", "Bring all processes of this node home, and return when they are here. Ctrl-C leaves those where they are that have not begun to come; eight come at once. Root only."),
 		simple("stay", api.OpStay, "Let the balancer send none of this node's processes away", "Let the balancer send none of this node's processes away, also after a restart. Commands still can. Root only."),
 		simple("nostay", api.OpNoStay, "Let it send them away again", ""),
 		lock("lock", api.OpLock, "Let the balancer leave a process where it is"),

@@ -106,7 +106,7 @@ func usher(b *bench) (figures string, err error) {
 	}
 	for _, m := range moves.Moves {
 		if m.Cause == api.CauseBalancer && m.Result == api.ResultMoved && m.To == "n2" {
-			return fmt.Sprintf("a process that grew to %d of 512 MiB went when it had %d MiB, frozen for %.1f ms, and ended with the right sum", mib, m.Bytes>>20, m.FreezeMS), nil
+			return fmt.Sprintf("a process that grew to %d of 512 MiB went, %d MiB in all rounds, frozen for %.1f ms, and ended with the right sum", mib, m.Bytes>>20, m.FreezeMS), nil
 		}
 	}
 	events, _ := c.Shell("n1", cluster.Root, "mosixctl events | tail -5") // nothing to lose

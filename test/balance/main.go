@@ -54,13 +54,13 @@ func run(out, kept string, jobs int) error {
 	if err != nil {
 		return err
 	}
-	var todo []key
+	var missing []key
 	for _, n := range sizes {
 		for _, rho := range loads {
 			for _, seed := range seeds {
 				for _, p := range policies {
 					if k := (key{n, rho, seed, p}); have[k] == nil {
-						todo = append(todo, k)
+						missing = append(missing, k)
 					}
 				}
 			}
@@ -85,10 +85,10 @@ func run(out, kept string, jobs int) error {
 		wg.Go(func() {
 			for !stopped.Load() {
 				i := int(next.Add(1)) - 1
-				if i >= len(todo) {
+				if i >= len(missing) {
 					return
 				}
-				k := todo[i]
+				k := missing[i]
 				r, err := sim.Run(sim.Config{Nodes: k.nodes, Rho: k.rho, Jobs: jobs, Policy: k.policy, Seed: k.seed, Warmup: warmup})
 				mu.Lock()
 				if err == nil {
@@ -98,7 +98,7 @@ func run(out, kept string, jobs int) error {
 				if err != nil {
 					failures = append(failures, fmt.Errorf("%+v: %w", k, err))
 				}
-				fmt.Printf("%d of %d: %d nodes, rho %.1f, seed %d, %s: slowdown %.3f\n", i+1, len(todo), k.nodes, k.rho, k.seed, k.policy, r.MeanSlowdown)
+				fmt.Printf("%d of %d: %d nodes, rho %.1f, seed %d, %s: slowdown %.3f\n", i+1, len(missing), k.nodes, k.rho, k.seed, k.policy, r.MeanSlowdown)
 				mu.Unlock()
 			}
 		})
