@@ -41,11 +41,21 @@ func NewDefault() Default {
 // Name implements Policy.
 func (Default) Name() string { return "default" }
 
-// Decide implements Policy.
+// Decide implements Policy. Memory comes before processors.
 func (p Default) Decide(v View, now time.Duration, rng *rand.Rand) Decision {
-	if d, short := p.usher(v, now); short {
-		return d
+	relief, done := p.usher(v, now)
+	if done {
+		return relief
 	}
+	d := p.processors(v, now, rng)
+	if relief.Why != "" && len(d.Moves) == 0 {
+		d.Why = relief.Why + "; " + d.Why
+	}
+	return d
+}
+
+// processors decides by what processes gain in processor time.
+func (p Default) processors(v View, now time.Duration, rng *rand.Rand) Decision {
 	var d Decision
 	slots, why := p.slots(v)
 	if slots <= 0 {

@@ -20,7 +20,7 @@ func (HBD) Name() string { return "hbd" }
 
 // Decide implements Policy.
 func (p HBD) Decide(v View, now time.Duration, rng *rand.Rand) Decision {
-	d := p.criterion.Decide(v, now, rng)
+	d := p.criterion.processors(v, now, rng)
 	for i := range d.Moves {
 		d.Moves[i].Ask = nil
 	}

@@ -8,8 +8,8 @@ import (
 
 // usher relieves a node that is short of memory, before its kernel ends somebody: the smallest process that is enough goes, or the largest
 // where none is, to the node on which it fits best (Barak and Braverman 1998, memory ushering). Its moves pay in memory: they need not gain
-// processor time. ok is false where memory is not short.
-func (p Default) usher(v View, now time.Duration) (d Decision, ok bool) {
+// processor time. done is false where memory is not short, or nobody can be ushered out, which d then says: processors are looked at.
+func (p Default) usher(v View, now time.Duration) (d Decision, done bool) {
 	free := v.Self.MemFree - min(v.Self.MemFree, v.Self.MemPromised)
 	if v.Self.MemTotal == 0 || free >= short(v.Self) {
 		return d, false
@@ -50,7 +50,7 @@ func (p Default) usher(v View, now time.Duration) (d Decision, ok bool) {
 		}
 		return Decision{Moves: []Move{relief(v, c, t)}, Why: "one is ushered out at a time"}, true
 	}
-	return d, true
+	return d, false
 }
 
 // short is the free memory below which a node is short of it: more than what a target keeps, so that a process that has grown to almost all

@@ -95,7 +95,7 @@ func (m *source) plant(t *traveller) error {
 		if err := t.src.Track(l); err != nil {
 			m.env.Log.Info("this kernel cannot watch pages; moving by stop and copy", "process", t.id, "err", err)
 			m.stopAndCopy()
-		} else if err := m.register(t, l); err != nil {
+		} else if err := m.register(t); err != nil {
 			return err
 		}
 	}
@@ -107,8 +107,8 @@ func (m *source) plant(t *traveller) error {
 	return l.Release()
 }
 
-// register lets the areas that the process has now be watched, while its thread l is held, where that is all of it.
-func (m *source) register(t *traveller, l *tracer.Thread) error {
+// register lets the areas that the process has now be watched, while its leading thread is held, where that is all of it.
+func (m *source) register(t *traveller) error {
 	tids, err := t.p.TIDs()
 	if err != nil {
 		return err
@@ -136,7 +136,7 @@ func (m *source) registerMore(t *traveller) error {
 		m.stopAndCopy()
 		return nil
 	}
-	err = m.register(t, l)
+	err = m.register(t)
 	m.again(t)
 	return errors.Join(err, l.Release())
 }
