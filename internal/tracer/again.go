@@ -3,6 +3,7 @@ package tracer
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -65,64 +66,113 @@ func (t *Thread) Again(now int64) error {
 // hurry gives the socket in whose call the thread waits a shorter timeout, until the call has begun again: it looks at it once.
 func (t *Thread) hurry(left time.Duration, send bool) error {
 	fd := int(int32(uint32(t.Regs.RDI)))
+	key := socketTimeout{fd, send}
+	if h := t.Proc.hurried[key]; h != nil { // another thread waits for it, too
+		if err := h.set(left); err != nil {
+			return err
+		}
+		t.remember(h.still(t.Proc.PID, fd))
+		return nil
+	}
 	s, err := kern.PidfdGetfd(t.Proc.Pidfd, fd, "socket")
 	if err != nil {
 		return fmt.Errorf("shorten the wait of thread %d: %w", t.TID, err)
 	}
-	receive, sent, err := kern.SocketTimeouts(s)
-	if send {
-		receive = sent
+	h := &hurried{socket: s, send: send}
+	if h.whole, err = h.get(); err == nil && h.whole > 0 {
+		err = h.set(left)
 	}
-	key := socketTimeout{fd, send}
-	if whole, ok := t.Proc.hurried[key]; ok { // another thread waits for it, too
-		receive = whole
-	}
-	if err == nil && receive > 0 {
-		err = kern.SetSocketTimeout(s, send, max(left, time.Microsecond))
-	}
-	if err != nil || receive == 0 {
+	if err != nil || h.whole == 0 {
 		s.Close()
 		return err
 	}
 	if t.Proc.hurried == nil {
-		t.Proc.hurried = map[socketTimeout]time.Duration{}
+		t.Proc.hurried = map[socketTimeout]*hurried{}
 	}
-	t.Proc.hurried[key] = receive
-	t.remember(func() {
-		_ = kern.SetSocketTimeout(s, send, receive) // it had this value before
-		s.Close()
-	})
+	t.Proc.hurried[key] = h
+	t.remember(h.still(t.Proc.PID, fd))
 	return nil
 }
 
+// hurried is a socket whose timeout is shorter just now.
+type hurried struct {
+	socket *os.File
+	send   bool
+	whole  time.Duration // what the program has set
+	short  time.Duration // what it is now, as the kernel has rounded it
+}
+
+func (h *hurried) get() (time.Duration, error) {
+	receive, send, err := kern.SocketTimeouts(h.socket)
+	if h.send {
+		return send, err
+	}
+	return receive, err
+}
+
+func (h *hurried) set(left time.Duration) (err error) {
+	if err = kern.SetSocketTimeout(h.socket, h.send, max(left, time.Microsecond)); err == nil {
+		h.short, err = h.get()
+	}
+	return err
+}
+
+// still tells, of a call of process pid with descriptor fd that looks like the one that is made again, whether it may be that one: the
+// next call may have the same arguments, and another socket, or another timeout.
+func (h *hurried) still(pid, fd int) func() bool {
+	return func() bool {
+		now, err := h.get()
+		own, err2 := h.socket.Stat()
+		its, err3 := os.Stat(fmt.Sprintf("/proc/%d/fd/%d", pid, fd))
+		return errors.Join(err, err2, err3) == nil && now == h.short && os.SameFile(own, its)
+	}
+}
+
+// restore gives it its own timeout again, unless the program, whose wait may be over already, has set another.
+func (h *hurried) restore() {
+	if now, err := h.get(); err == nil && now == h.short {
+		_ = kern.SetSocketTimeout(h.socket, h.send, h.whole) // it had this value before
+	}
+	h.socket.Close()
+}
+
+// unhurry ends what hurry has begun.
+func (p *Process) unhurry() {
+	for _, h := range p.hurried {
+		h.restore()
+	}
+	clear(p.hurried)
+}
+
 // remember has the end of the wait that Again has shortened remembered when the thread, let go, sleeps in it: nothing shows that it
-// was longer once. Then, or when the thread is past it, then is called.
-func (t *Thread) remember(then func()) {
+// was longer once. Where its arguments do not tell it from a later call, same does.
+func (t *Thread) remember(same func() bool) {
 	pid, tid, until, args := t.Proc.PID, t.TID, t.Until, t.Regs.Args()
 	nr := t.Regs.OrigRAX
 	t.after = func(late time.Time) {
-		if then != nil {
-			defer then()
-		}
-		for ; time.Now().Before(late); time.Sleep(50 * time.Microsecond) {
+		for before, _ := SleepOf(pid, tid); time.Now().Before(late); time.Sleep(50 * time.Microsecond) {
 			s, serr := SleepOf(pid, tid) // not every kernel tells
 			now, in, err := InCall(pid, tid)
-			if err != nil {
-				return
+			if err != nil || serr == nil && s.Ran > before.Ran+enterTime {
+				return // it is past it
 			}
 			if !in {
 				continue
 			}
+			ours := now.NR == nr && now.Args == args && (same == nil || same())
 			if after, err := SleepOf(pid, tid); serr == nil && err == nil && after != s {
 				continue // it was still on its way
 			}
-			if serr == nil && now.NR == nr && now.Args == args {
+			if serr == nil && ours {
 				shortened.put(tid, shortWait{now, s.Switches, until})
 			}
 			return
 		}
 	}
 }
+
+// enterTime is more than a thread computes on its way from a stop into a call.
+const enterTime = 2 * time.Millisecond
 
 // shortened remembers, by thread, the waits that Again has shortened.
 var shortened = shortWaits{at: map[int]shortWait{}}
@@ -188,7 +238,8 @@ type Sleep struct {
 	// Began is when the thread last had a processor, by the clock of that processor; 0 where the kernel does not tell. Linux 6.12 and
 	// newer clear it when they move a thread to another processor that sleeps, but whose time there was not over yet.
 	Began    time.Duration
-	Switches uint64 // how often it has got and left a processor
+	Ran      time.Duration // how long it has had one, as of the last tick
+	Switches uint64        // how often it has got and left one
 }
 
 // SleepOf reads what the kernel says of a thread's time on processors; tid 0 is the calling thread.
@@ -208,9 +259,9 @@ func SleepOf(pid, tid int) (s Sleep, err error) {
 		}
 		switch strings.TrimSpace(k) {
 		case "se.exec_start":
-			var ms float64
-			ms, err = strconv.ParseFloat(v, 64)
-			s.Began = time.Duration(ms * float64(time.Millisecond))
+			s.Began, err = millis(v)
+		case "se.sum_exec_runtime":
+			s.Ran, err = millis(v)
 		case "nr_switches":
 			s.Switches, err = strconv.ParseUint(v, 10, 64)
 		}
@@ -219,6 +270,11 @@ func SleepOf(pid, tid int) (s Sleep, err error) {
 		}
 	}
 	return s, nil
+}
+
+func millis(v string) (time.Duration, error) {
+	ms, err := strconv.ParseFloat(v, 64)
+	return time.Duration(ms * float64(time.Millisecond)), err
 }
 
 // socketTimeout names a timeout of a socket.

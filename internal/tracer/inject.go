@@ -460,6 +460,9 @@ func released(threads ...*Thread) {
 			t.after = nil
 		}
 	}
+	if len(threads) > 0 {
+		threads[0].Proc.unhurry()
+	}
 }
 
 func (t *Thread) release() error {

@@ -32,10 +32,10 @@ type Process struct {
 	Unattended bool
 
 	threads   map[int]*Thread
-	hurried   map[socketTimeout]time.Duration // timeouts of sockets that are shorter just now
-	syscallAt mem.Addr                        // a syscall instruction in the process, for calls before Plant
-	tail      mem.Addr                        // where its vDSO has room for what ends an injected call, when that was looked for
-	uncaught  uint64                          // the signals that it did not catch when that was asked
+	hurried   map[socketTimeout]*hurried // timeouts of sockets that are shorter just now
+	syscallAt mem.Addr                   // a syscall instruction in the process, for calls before Plant
+	tail      mem.Addr                   // where its vDSO has room for what ends an injected call, when that was looked for
+	uncaught  uint64                     // the signals that it did not catch when that was asked
 	asked     bool
 }
 
