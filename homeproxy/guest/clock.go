@@ -43,19 +43,26 @@ func (g *Guest) Follow(real int64, trip time.Duration) {
 	if g.Region == nil || trip < 0 || trip > time.Second {
 		return
 	}
-	m := g.monotonic()
-	want := real + int64(trip/2) - m // of home's clock to the guest's monotonic one, now
-	l, n := g.line()
-	diff := want - l.At(m+int64(stub.ClockSettles))
-	if time.Duration(max(diff, -diff)) <= trip/2+clockBlur {
-		return
-	}
-	next := l.Next(m, want)
-	if next == l {
-		return
-	}
 	h := g.Region.Header()
-	h.Clock[(n+1)%2] = next
-	atomic.StoreUint32(&h.ClockCount, n+1)
+	home := real + int64(trip/2) - g.monotonic() // to the guest's monotonic clock, now
+	var diff int64
+	var next stub.ClockLine
+	for try := 0; ; try++ {
+		m := g.monotonic()
+		l, n := g.line()
+		diff = home - l.At(m+int64(stub.ClockSettles))
+		if time.Duration(max(diff, -diff)) <= trip/2+clockBlur {
+			return
+		}
+		if next = l.Next(m, home); next == l || try == 5 {
+			return // what is wrong is so the next time, too
+		}
+		h.Clock[(n+1)%2] = next
+		if jumps := next.Base <= m; jumps || g.monotonic() < next.Base-stub.ClockNear { // this thread may have waited for a processor
+			atomic.StoreUint32(&h.ClockCount, n+1)
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
 	g.log.Debug("a guest's clock follows home's", "process", g.Process, "off", time.Duration(diff), "trip", trip, "rate_ppm", next.Rate*1e6>>stub.ClockBits)
 }

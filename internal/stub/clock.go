@@ -31,12 +31,16 @@ func (l *ClockLine) At(m int64) int64 {
 	return l.Offset + d*rate>>ClockBits
 }
 
+// ClockNear is how long before its beginning a line must have been written, in ns: who has read the old one beyond that would see
+// the clock go back.
+const ClockNear = 1e6
+
 // ClockSettles is when a correction that is under way has ended, in ns, except for a large one.
 const ClockSettles = clockLead + clockFast
 
 // Limits of a correction.
 const (
-	clockLead   = 1e6 // ns: a new line begins that much later, so that nobody is on it while it is written
+	clockLead   = 2e7 // ns: a new line begins that much later, so that nobody is on it while it is written
 	clockFast   = 2e9 // ns: what is to be corrected is spread over this time
 	ClockJump   = 1e8 // ns: what is more behind than this jumps, as a clock that is set
 	clockSlowly = 2   // a clock that is ahead runs at half its speed at the slowest
