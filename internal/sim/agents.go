@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"mosix/balancer"
+	"mosix/balancer/load"
 	"mosix/gossip"
 	"mosix/internal/id"
 )
@@ -14,14 +15,9 @@ import (
 type agents struct{}
 
 func (agents) begin(c *cluster) {
-	names := make([]id.Node, len(c.nodes))
-	for i, n := range c.nodes {
-		names[i] = n.name
-	}
-	roster := gossip.NewList(names...)
 	for i, n := range c.nodes {
 		n.rng = rand.New(rand.NewPCG(c.conf.Seed, 1<<32+uint64(i)))
-		n.gossip = gossip.New(n.name, roster, n.rng, gossip.Config{Period: c.conf.Period, Vector: c.conf.Vector})
+		n.gossip = gossip.New(n.name, n.roster, n.rng, c.gossiping())
 		if n.policy = c.conf.Brain; n.policy == nil {
 			n.policy, _ = balancer.ByName(c.conf.Policy) // withDefaults has seen that there is one
 		}
@@ -31,9 +27,13 @@ func (agents) begin(c *cluster) {
 	}
 }
 
+func (c *cluster) gossiping() gossip.Config {
+	return gossip.Config{Period: c.conf.Period, Vector: c.conf.Vector}
+}
+
 // place lets a job begin where the policy of its home wants it.
 func (agents) place(c *cluster, j *job) {
-	if p, ok := j.home.policy.(balancer.Placer); ok {
+	if p, ok := j.home.policy.(balancer.Placer); ok && !c.conf.AtHome {
 		c.place(j, p, nil)
 		return
 	}
@@ -43,20 +43,21 @@ func (agents) place(c *cluster, j *job) {
 // place asks p until it is done with j.
 func (c *cluster) place(j *job, p balancer.Placer, told []balancer.Told) {
 	n := j.home
+	if j.orphaned() {
+		c.giveUp(j.id, told, "")
+		c.lose(j)
+		return
+	}
 	b := balancer.Birth{Life: time.Duration(n.history.mean() * 1e9), Bytes: j.bytes, Cost: c.conf.RemoteStart}
 	v := balancer.View{Self: c.self(n), Nodes: c.others(n), Costs: n.costs, Attempts: n.attempts}
-	d := p.Place(v, b, told, c.now, n.rng)
+	d := p.Place(v, b, told, n.clock(), n.rng)
 	if !d.Done {
 		one := n.capacity.Of(1)
 		o := balancer.Offer{Process: j.id, From: n.name, Load: v.Self.Now + one, CPUs: n.capacity.CPUs, Speed: n.capacity.Speed, Ready: 1, Bytes: j.bytes, Birth: true}
-		c.ask(d.Ask, o, func(more []balancer.Told) { c.place(j, p, append(told, more...)) })
+		c.ask(n, d.Ask, o, func(more []balancer.Told) { c.place(j, p, append(told, more...)) })
 		return
 	}
-	for _, x := range told {
-		if x.Answer.OK && x.Node != d.To {
-			c.cancel(c.byName[x.Node], j)
-		}
-	}
+	c.giveUp(j.id, told, d.To)
 	if d.To == "" {
 		c.run(j, n)
 		return
@@ -65,48 +66,65 @@ func (c *cluster) place(j *job, p balancer.Placer, told []balancer.Told) {
 	c.startAt(j, to, func() { c.landed(to, j) })
 }
 
-// ask lets the nodes names judge an offer; each that accepts has booked a place. then is called when all have answered.
-func (c *cluster) ask(names []id.Node, o balancer.Offer, then func([]balancer.Told)) {
+// giveUp gives back the places that were booked for a process, but for the one at to.
+func (c *cluster) giveUp(p id.Process, told []balancer.Told, to id.Node) {
+	for _, x := range told {
+		if x.Answer.OK && x.Node != to {
+			c.cancel(c.byName[x.Node], p)
+		}
+	}
+}
+
+// ask lets the nodes names judge an offer of from; each that accepts has booked a place. then is called when all have answered.
+func (c *cluster) ask(from *node, names []id.Node, o balancer.Offer, then func([]balancer.Told)) {
 	var told []balancer.Told
+	answer := func(name id.Node, a balancer.Answer) {
+		if told = append(told, balancer.Told{Node: name, Answer: a}); len(told) == len(names) {
+			then(told)
+		}
+	}
 	for _, name := range names {
 		to := c.byName[name]
-		c.message(func() {
-			a := balancer.Accept(balancer.View{Self: c.self(to)}, o, c.now)
+		silent := func() { answer(name, balancer.Answer{Why: "no answer"}) }
+		c.message(from, to, func() {
+			a := balancer.Accept(balancer.View{Self: c.self(to)}, o, to.clock())
 			switch {
 			case c.conf.Unrefused: // nor is it asked, so it cannot count what is on its way
 				a.OK = true
 				to.booked++
 			case a.OK:
 				to.booked++
-				to.meter.Promise(o.Process, o.Ready, o.Bytes, c.now)
+				to.meter.Promise(o.Process, o.Ready, o.Bytes, to.clock())
 			default:
 				c.tally.refused++
 			}
-			c.message(func() {
-				if told = append(told, balancer.Told{Node: name, Answer: a}); len(told) == len(names) {
-					then(told)
+			c.message(to, from, func() { answer(name, a) }, func() {
+				if a.OK { // nobody comes for the place
+					c.after(load.Hold, func() { to.free(o.Process) })
 				}
+				silent()
 			})
-		})
+		}, silent)
 	}
 }
 
 // cancel gives a booked place up.
-func (c *cluster) cancel(to *node, j *job) {
-	c.message(func() {
-		to.booked--
-		to.meter.Cancel(j.id)
-	})
+func (c *cluster) cancel(to *node, p id.Process) { c.after(c.delay(to, to), func() { to.free(p) }) }
+
+// free drops a booking.
+func (n *node) free(p id.Process) {
+	n.booked--
+	n.meter.Cancel(p)
 }
 
 func (c *cluster) landed(to *node, j *job) {
 	to.booked--
-	to.meter.Arrived(j.id, c.now)
+	to.meter.Arrived(j.id, to.clock())
 }
 
 // idle tells others at once.
 func (agents) idle(c *cluster, n *node) {
-	n.gossip.Update(c.entry(n), c.now)
+	n.gossip.Update(c.entry(n), n.clock())
 	c.send(n)
 }
 
@@ -116,26 +134,28 @@ func (c *cluster) pull(n *node, v balancer.View) {
 	if !ok || n.pulling {
 		return
 	}
-	ask := p.Pull(v, c.now, n.rng)
+	ask := p.Pull(v, n.clock(), n.rng)
 	var offers []balancer.Move
 	answers := 0
 	for _, name := range ask {
 		n.pulling = true
 		from := c.byName[name]
 		self := c.self(n)
-		c.message(func() {
-			m, no := p.Give(c.view(from, c.conf.Period), self, c.now, from.rng)
-			c.message(func() {
-				answers++
+		answered := func() {
+			if answers++; answers == len(ask) {
+				n.pulling = false
+				c.take(n, offers)
+			}
+		}
+		c.message(n, from, func() {
+			m, no := p.Give(c.view(from, c.conf.Period), self, from.clock(), from.rng)
+			c.message(from, n, func() {
 				if no == "" {
 					offers = append(offers, m)
 				}
-				if answers == len(ask) {
-					n.pulling = false
-					c.take(n, offers)
-				}
-			})
-		})
+				answered()
+			}, answered)
+		}, answered)
 	}
 }
 
@@ -151,9 +171,9 @@ func (c *cluster) take(n *node, offers []balancer.Move) {
 		}
 	}
 	n.booked++
-	n.meter.Promise(best.Process, best.Offer.Ready, best.Offer.Bytes, c.now)
-	c.message(func() {
-		from := c.byName[best.Offer.From]
+	n.meter.Promise(best.Process, best.Offer.Ready, best.Offer.Bytes, n.clock())
+	from := c.byName[best.Offer.From]
+	c.message(n, from, func() {
 		for _, j := range from.jobs {
 			if j.id == best.Process && !from.isLeaving(j.id) {
 				done := c.attempt(from, best)
@@ -161,9 +181,8 @@ func (c *cluster) take(n *node, offers []balancer.Move) {
 				return
 			}
 		}
-		n.booked--
-		n.meter.Cancel(best.Process)
-	})
+		n.free(best.Process)
+	}, func() { n.free(best.Process) })
 }
 
 func (n *node) isLeaving(p id.Process) bool {
@@ -177,34 +196,47 @@ func (n *node) isLeaving(p id.Process) bool {
 
 // tick is a period of one agent: it measures, tells and decides. Periods of different agents are not in step, nor always as long.
 func (c *cluster) tick(n *node) {
+	if !n.down {
+		c.period(n)
+	}
+	c.after(time.Duration((0.95+0.1*c.rng.Float64())*float64(c.conf.Period)), func() { c.tick(n) })
+}
+
+func (c *cluster) period(n *node) {
 	n.advance()
 	period := c.now - n.sampled
 	if period > 0 {
-		n.meter.Sample(n.capacity.Of(n.ready/period.Seconds()), c.now)
+		n.meter.Sample(n.capacity.Of(n.ready/period.Seconds()), n.clock())
 	}
 	n.ready, n.sampled = 0, c.now
-	n.gossip.Update(c.entry(n), c.now)
-	n.gossip.Tick(c.now)
+	n.gossip.Update(c.entry(n), n.clock())
+	n.gossip.Tick(n.clock())
 	c.send(n)
 	if c.conf.Policy != "none" {
 		v := c.view(n, period)
-		for _, m := range n.policy.Decide(v, c.now, n.rng).Moves {
+		for _, m := range n.policy.Decide(v, n.clock(), n.rng).Moves {
 			c.offer(n, m)
 		}
 		c.pull(n, v)
 	}
-	c.after(time.Duration((0.95+0.1*c.rng.Float64())*float64(c.conf.Period)), func() { c.tick(n) })
 }
 
 // entry is what a node says of itself.
 func (c *cluster) entry(n *node) gossip.Entry {
 	milli := func(v float64) uint32 { return uint32(math.Max(v, 0)*1000 + 0.5) }
-	return gossip.Entry{LoadMilli: milli(math.Min(n.meter.Mean(c.now), n.present())), UpperMilli: milli(n.meter.Exported(c.now)), CPUMilli: milli(n.capacity.CPUs),
-		SpeedMilli: milli(n.capacity.Speed), MemTotal: c.conf.ram(n.i), MemFree: c.free(n), ReserveMilli: milli(n.meter.Promised(c.now))}
+	var caps uint64
+	if n.present {
+		caps = noGuests
+	}
+	return gossip.Entry{Caps: caps, LoadMilli: milli(math.Min(n.meter.Mean(n.clock()), n.atPresent())), UpperMilli: milli(n.meter.Exported(n.clock())), CPUMilli: milli(n.capacity.CPUs),
+		SpeedMilli: milli(n.capacity.Speed), MemTotal: c.conf.ram(n.i), MemFree: c.free(n), ReserveMilli: milli(n.meter.Promised(n.clock()))}
 }
 
-// present is the load at this moment, with what is booked.
-func (n *node) present() float64 { return n.capacity.Of(float64(len(n.jobs) + n.booked)) }
+// noGuests is set in the entry of a node that takes none, as agents have it.
+const noGuests = 1
+
+// atPresent is the load at this moment, with what is booked.
+func (n *node) atPresent() float64 { return n.capacity.Of(float64(len(n.jobs) + n.booked)) }
 
 func (c *cluster) free(n *node) uint64 { return c.conf.ram(n.i) - min(c.conf.ram(n.i), n.memory) }
 
@@ -219,13 +251,13 @@ func (c *cluster) send(n *node) {
 			continue
 		}
 		to := c.byName[p.To]
-		c.message(func() {
+		c.message(n, to, func() {
 			if p.Msg.Kind == gossip.KindPush {
-				to.gossip.Update(c.entry(to), c.now)
+				to.gossip.Update(c.entry(to), to.clock())
 			}
-			to.gossip.Step(n.name, p.Msg, c.now)
+			to.gossip.Step(n.name, p.Msg, to.clock())
 			c.send(to)
-		})
+		}, nil)
 	}
 }
 
@@ -234,15 +266,19 @@ const carrierBytes = 64 + 28 + 28
 
 // self is what a node knows of itself.
 func (c *cluster) self(n *node) balancer.Node {
-	return balancer.Node{Name: n.name, Exported: n.meter.Exported(c.now), CPUs: n.capacity.CPUs, Speed: n.capacity.Speed, MemFree: c.free(n),
-		MemTotal: c.conf.ram(n.i), Mean: n.meter.Mean(c.now), True: n.meter.True(c.now), Now: n.present(), Load: n.present(), MemPromised: n.meter.PromisedBytes(c.now)}
+	unfit := ""
+	if n.present {
+		unfit = "its owner is there"
+	}
+	return balancer.Node{Name: n.name, Unfit: unfit, Exported: n.meter.Exported(n.clock()), CPUs: n.capacity.CPUs, Speed: n.capacity.Speed, MemFree: c.free(n),
+		MemTotal: c.conf.ram(n.i), Mean: n.meter.Mean(n.clock()), True: n.meter.True(n.clock()), Now: n.atPresent(), Load: n.atPresent(), MemPromised: n.meter.PromisedBytes(n.clock())}
 }
 
 // view is what the policy of n looks at.
 func (c *cluster) view(n *node, period time.Duration) balancer.View {
 	keep := n.attempts[:0]
 	for _, a := range n.attempts {
-		if c.now-a.At < 90*time.Second {
+		if n.clock()-a.At < 90*time.Second {
 			keep = append(keep, a)
 		}
 	}
@@ -265,10 +301,17 @@ func (c *cluster) view(n *node, period time.Duration) balancer.View {
 
 // others is what n knows of the other nodes.
 func (c *cluster) others(n *node) []balancer.Node {
-	es := n.gossip.View(c.now)
+	es := n.gossip.View(n.clock())
 	out := make([]balancer.Node, 0, len(es))
 	for _, e := range es {
-		out = append(out, balancer.Node{Name: e.Node, Exported: float64(e.UpperMilli) / 1000, Load: float64(e.LoadMilli) / 1000, Age: e.Age,
+		unfit := ""
+		switch {
+		case e.Caps&noGuests != 0:
+			unfit = "it takes no guests"
+		case c.byName[e.Node].dead:
+			unfit = "dead"
+		}
+		out = append(out, balancer.Node{Name: e.Node, Unfit: unfit, Exported: float64(e.UpperMilli) / 1000, Load: float64(e.LoadMilli) / 1000, Age: e.Age,
 			CPUs: float64(e.CPUMilli) / 1000, Speed: float64(e.SpeedMilli) / 1000, MemFree: e.MemFree, MemTotal: e.MemTotal})
 	}
 	return out
@@ -281,7 +324,7 @@ func (c *cluster) offer(n *node, m balancer.Move) {
 		ask = []id.Node{m.To}
 	}
 	done := c.attempt(n, m)
-	c.ask(ask, m.Offer, func(told []balancer.Told) {
+	c.ask(n, ask, m.Offer, func(told []balancer.Told) {
 		best := balancer.Choose(told)
 		var j *job
 		for _, x := range n.jobs {
@@ -289,11 +332,11 @@ func (c *cluster) offer(n *node, m balancer.Move) {
 				j = x
 			}
 		}
-		for i, x := range told {
-			if x.Answer.OK && (j == nil || i != best) {
-				c.cancel(c.byName[x.Node], &job{id: m.Process})
-			}
+		keep := id.Node("")
+		if best >= 0 && j != nil {
+			keep = told[best].Node
 		}
+		c.giveUp(m.Process, told, keep)
 		switch {
 		case best < 0:
 			done(balancer.Refused)
@@ -307,9 +350,9 @@ func (c *cluster) offer(n *node, m balancer.Move) {
 
 // attempt enters into n's books that a process is about to leave; done enters what became of it.
 func (c *cluster) attempt(n *node, m balancer.Move) (done func(balancer.Outcome)) {
-	at := c.now
+	at := n.clock()
 	n.attempts = append(n.attempts, balancer.Attempt{Process: m.Process, To: m.To, Ready: m.Offer.Ready, At: at})
-	n.meter.Leaving(m.Process, m.Offer.Ready, c.now)
+	n.meter.Leaving(m.Process, m.Offer.Ready, at)
 	return func(o balancer.Outcome) {
 		for i := range n.attempts {
 			if n.attempts[i].At == at && n.attempts[i].Process == m.Process {
@@ -317,7 +360,7 @@ func (c *cluster) attempt(n *node, m balancer.Move) (done func(balancer.Outcome)
 			}
 		}
 		if o == balancer.Moved {
-			n.meter.Left(m.Process, c.now)
+			n.meter.Left(m.Process, n.clock())
 		} else {
 			n.meter.Stays(m.Process)
 		}
@@ -326,8 +369,13 @@ func (c *cluster) attempt(n *node, m balancer.Move) (done func(balancer.Outcome)
 
 // transfer moves a job to a node that has booked a place for it.
 func (c *cluster) transfer(j *job, to *node, done func(balancer.Outcome)) {
-	from, took := j.at, c.conf.cost(j.bytes)
-	c.move(j, to, func() {
+	from, took := j.at, c.cost(j.at, to, j.bytes)
+	c.move(j, to, func(arrived bool) {
+		if !arrived {
+			to.free(j.id)
+			done(balancer.Failed)
+			return
+		}
 		c.landed(to, j)
 		from.costs.Learn(j.bytes, took)
 		done(balancer.Moved)

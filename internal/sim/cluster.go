@@ -23,6 +23,7 @@ type cluster struct {
 	arrivals *arrivals
 	started  int
 	open     int // jobs that count and have not ended
+	sides    int // of the network, that were cut off
 	tally    tally
 }
 
@@ -53,13 +54,49 @@ type node struct {
 	costs    balancer.Costs
 	history  history
 	pulling  bool // it has asked for work
+
+	roster  *roster
+	skew    time.Duration // of its clock
+	site    int
+	side    int     // of a network that is cut
+	slow    float64 // by which its links are slower; 1 usually
+	down    bool
+	dead    bool // it is down, and others know
+	boots   int
+	present bool // its owner is there
 }
+
+// clock is what the node takes for the time.
+func (n *node) clock() time.Duration { return n.loop.now + n.skew }
 
 // Run plays c.
 func Run(conf Config) (Result, error) {
-	conf, err := conf.withDefaults()
+	c, err := play(conf)
 	if err != nil {
 		return Result{}, err
+	}
+	return c.tally.result(c), nil
+}
+
+// Story is what happened in a run.
+type Story struct {
+	Ended []Ended // of the jobs that count, in the order of their ends
+	Loads []Point // once per period
+}
+
+// Tell plays c and tells what happened.
+func Tell(conf Config) (Result, Story, error) {
+	c, err := play(conf)
+	if err != nil {
+		return Result{}, Story{}, err
+	}
+	return c.tally.result(c), Story{c.tally.ends, c.tally.points}, nil
+}
+
+func play(conf Config) (*cluster, error) {
+	conf, err := conf.withDefaults()
+	if err != nil {
+		return nil, err
 	}
 	c := &cluster{conf: conf, rng: rand.New(rand.NewPCG(conf.Seed, 1)), byName: map[id.Node]*node{}}
 	c.arrivals = newArrivals(&c.conf)
@@ -80,19 +117,32 @@ func Run(conf Config) (Result, error) {
 			c.addNode(conf.capacity(i))
 		}
 	}
+	shared := &roster{c: c}
+	for i, n := range c.nodes {
+		n.roster, n.slow, n.site = shared, 1, i*max(1, conf.Sites)/len(c.nodes)
+	}
+	shared.change()
+	c.trouble()
 	c.driver.begin(c)
 	c.open = c.conf.Jobs
-	if conf.Batch {
+	switch {
+	case len(conf.Trace) > 0:
+		for k, w := range conf.Trace {
+			c.at(w.At, func() {
+				c.start(&job{n: k, homeIndex: w.Home, work: w.Work, left: w.Work, bytes: w.Bytes})
+			})
+		}
+	case conf.Batch:
 		for k, i := range c.rng.Perm(conf.Jobs) {
 			c.start(c.arrivals.draw(k, i%len(c.nodes)))
 		}
-	} else {
+	default:
 		c.after(c.arrivals.gap(), c.arrive)
 	}
 	c.after(c.conf.Period, c.observe)
 	for c.open > 0 && c.step() {
 	}
-	return c.tally.result(c), nil
+	return c, nil
 }
 
 func (c *cluster) addNode(capacity load.Capacity) {
@@ -113,8 +163,17 @@ func (c *cluster) arrive() {
 func (c *cluster) start(j *job) {
 	c.started++
 	j.born = c.now
-	j.home = c.nodes[min(j.homeIndex, len(c.nodes)-1)]
+	for i := range c.nodes { // who finds a machine down goes to the next
+		if j.home = c.nodes[(min(j.homeIndex, len(c.nodes)-1)+i)%len(c.nodes)]; !j.home.down {
+			break
+		}
+	}
+	j.boots = j.home.boots
 	j.id = id.Process{Home: j.home.name, PID: id.HomePID(j.n + 100), Start: uint64(j.n)}
+	if j.home.down {
+		c.lose(j)
+		return
+	}
 	c.driver.place(c, j)
 }
 
@@ -138,26 +197,52 @@ func (c *cluster) halt(j *job) *node {
 func (c *cluster) ended(n *node, j *job) {
 	n.memory -= j.bytes
 	j.at = nil
-	j.home.history.n++
-	j.home.history.sum += j.work
-	if j.n < c.conf.Jobs {
-		c.open--
-	}
-	c.tally.end(c, j)
+	c.finish(n, j)
 	if len(n.jobs) == 0 {
 		c.driver.idle(c, n)
 	}
 }
 
-// move stops a job, and lets it go on at to when what that costs is over.
-func (c *cluster) move(j *job, to *node, done func()) {
+// finish lets the home of a job know that it has ended on n. That waits for the network.
+func (c *cluster) finish(n *node, j *job) {
+	switch {
+	case j.orphaned() || n.down && n != j.home:
+		c.lose(j)
+	case !c.reach(n, j.home):
+		c.after(unheard, func() { c.finish(n, j) })
+	default:
+		j.home.history.n++
+		j.home.history.sum += j.work
+		if j.n < c.conf.Jobs {
+			c.open--
+		}
+		c.tally.end(c, j)
+	}
+}
+
+// move stops a job, and lets it go on at to when what that costs is over; or where it was, if to cannot be reached then.
+func (c *cluster) move(j *job, to *node, done func(arrived bool)) {
+	cost := c.cost(j.at, to, j.bytes)
 	from := c.halt(j)
-	j.moves++
-	j.gone = append(j.gone, departure{from, c.now})
-	c.after(c.conf.cost(j.bytes), func() {
-		c.run(j, to)
-		if done != nil {
-			done()
+	c.after(cost, func() {
+		switch {
+		case j.orphaned():
+			c.lose(j)
+			done(false)
+		case c.reach(from, to):
+			j.moves++
+			j.gone = append(j.gone, departure{from, c.now - cost})
+			if from.site != to.site {
+				c.tally.abroad++
+			}
+			c.run(j, to)
+			done(true)
+		case from.down:
+			c.lose(j)
+			done(false)
+		default:
+			c.run(j, from)
+			done(false)
 		}
 	})
 	if len(from.jobs) == 0 {
@@ -176,7 +261,15 @@ func (c *cluster) startAt(j *job, n *node, done func()) {
 	}
 	j.remote = true
 	c.after(c.conf.RemoteStart, func() {
-		c.run(j, n)
+		switch {
+		case j.orphaned():
+			c.lose(j)
+		case c.reach(j.home, n):
+			c.run(j, n)
+		default:
+			j.remote = false
+			c.run(j, j.home)
+		}
 		if done != nil {
 			done()
 		}
@@ -189,7 +282,31 @@ func (c *cluster) observe() {
 	c.after(c.conf.Period, c.observe)
 }
 
-// message lets do happen when a message that is sent now arrives.
-func (c *cluster) message(do func()) {
-	c.after(time.Duration(float64(c.conf.Latency)*(0.5+c.rng.Float64())), do)
+// message lets do happen when a message that is sent now arrives, or lost, which may be nil, when nobody waits for it any more.
+func (c *cluster) message(from, to *node, do, lost func()) {
+	c.after(c.delay(from, to), func() {
+		if c.reach(from, to) {
+			do()
+		} else if lost != nil {
+			c.after(unheard, lost)
+		}
+	})
+}
+
+// delay is how long a message is on its way.
+func (c *cluster) delay(from, to *node) time.Duration {
+	d := c.conf.Latency
+	if from.site != to.site {
+		d = c.conf.WANLatency
+	}
+	return time.Duration(float64(d) * max(from.slow, to.slow) * (0.5 + c.rng.Float64()))
+}
+
+// cost is how long a move between two nodes stops a job.
+func (c *cluster) cost(from, to *node, bytes uint64) time.Duration {
+	b := c.conf.Bandwidth
+	if from.site != to.site {
+		b = min(b, c.conf.WANBandwidth)
+	}
+	return c.conf.Fixed + time.Duration(float64(bytes)*max(from.slow, to.slow)/b*1e9)
 }

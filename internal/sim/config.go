@@ -18,6 +18,10 @@ type Config struct {
 	Jobs  int     // that count, with those of the warm-up; 20,000
 	// Batch, instead of arrivals, starts all Jobs at time 0 on random nodes, as evenly as it goes.
 	Batch bool
+	// Trace, instead of arrivals, is all the work there is.
+	Trace []Work
+	// AtHome lets every job begin where it is started, whatever the policy says.
+	AtHome bool
 
 	Lifetime Dist // work of a job, seconds of a standard processor; pareto:1:1:3600
 	Memory   Dist // bytes; lognormal:32MiB:1
@@ -35,6 +39,12 @@ type Config struct {
 	CPUs   []float64 // of the nodes, taken in turn; 1
 	RAM    []uint64  // of the nodes, taken in turn, bytes; 8 GiB
 
+	Sites        int           // the nodes are divided among so many, with slow links between them; 1
+	WANLatency   time.Duration // of a message between sites; 20 ms
+	WANBandwidth float64       // of a move between sites, bytes per second; 10 MiB
+	Faults       []Fault
+	Owners       Owners
+
 	Policy string // of the balancer, or a yardstick; none
 	// Brain is played instead of the policy of that name, where it is set: constants are tuned so.
 	Brain balancer.Policy
@@ -42,6 +52,14 @@ type Config struct {
 	Unrefused bool
 	Warmup    float64 // share of the jobs, the first ones, that do not count
 	Seed      uint64
+}
+
+// Work is a job of a trace.
+type Work struct {
+	At    time.Duration // when it is started
+	Home  int           // on which node, from 0
+	Work  float64       // seconds of a standard processor
+	Bytes uint64
 }
 
 // Yardsticks are policies that no cluster can have: fluid is work that can be divided at will and costs nothing to move, jsq knows
@@ -66,6 +84,9 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Nodes == 0 {
 		c.Nodes = 16
 	}
+	if len(c.Trace) > 0 {
+		c.Jobs = len(c.Trace)
+	}
 	if c.Jobs == 0 {
 		c.Jobs = 20000
 	}
@@ -75,6 +96,11 @@ func (c Config) withDefaults() (Config, error) {
 	wait(&c.RemoteStart, 50*time.Millisecond)
 	wait(&c.Period, time.Second)
 	wait(&c.Latency, 500*time.Microsecond)
+	wait(&c.WANLatency, 20*time.Millisecond)
+	def(&c.WANBandwidth, 10<<20)
+	if c.Sites == 0 {
+		c.Sites = 1
+	}
 	if c.Vector == 0 {
 		c.Vector = 64
 	}
@@ -110,6 +136,14 @@ func (c Config) withDefaults() (Config, error) {
 		return c, fmt.Errorf("the bandwidth (%g) and all times must be above 0", c.Bandwidth)
 	case slices.ContainsFunc(c.Speeds, func(v float64) bool { return !positive(v) }) || slices.ContainsFunc(c.CPUs, func(v float64) bool { return !positive(v) }):
 		return c, fmt.Errorf("speeds %v, cpus %v: want numbers above 0", c.Speeds, c.CPUs)
+	case c.Sites < 1 || c.Sites > c.Nodes || !positive(c.WANBandwidth) || c.WANLatency < 0:
+		return c, fmt.Errorf("%d sites of %d nodes, %g bytes per second and %v between them: want from one site to one for each node, and more than 0", c.Sites, c.Nodes, c.WANBandwidth, c.WANLatency)
+	case c.Owners.Away < 0 || c.Owners.Here < 0 || c.Owners.Away > 0 && c.Owners.Here == 0:
+		return c, fmt.Errorf("owners are away for %v and there for %v: want both above 0", c.Owners.Away, c.Owners.Here)
+	case slices.ContainsFunc(c.Trace, func(w Work) bool { return !positive(w.Work) || w.At < 0 || w.Home < 0 || w.Home >= c.Nodes }):
+		return c, fmt.Errorf("the trace has work that is not above 0, begins before 0, or on none of the %d nodes", c.Nodes)
+	case slices.Contains(Yardsticks(), c.Policy) && len(c.Faults) > 0:
+		return c, fmt.Errorf("yardstick %s knows of no faults: play it without", c.Policy)
 	case slices.Contains(c.RAM, 0):
 		return c, fmt.Errorf("memories %v: want sizes above 0", c.RAM)
 	case !slices.Contains(Policies(), c.Policy):
@@ -131,9 +165,4 @@ func (c *Config) power() float64 {
 		sum += c.capacity(i).Value()
 	}
 	return sum
-}
-
-// cost is how long a move stops a job.
-func (c *Config) cost(bytes uint64) time.Duration {
-	return c.Fixed + time.Duration(float64(bytes)/c.Bandwidth*1e9)
 }

@@ -28,6 +28,8 @@ type job struct {
 	gone    []departure
 	moves   int
 	remote  bool // it was started on another node than its home
+	boots   int  // of its home, when it began
+	lost    bool // a crash has ended it
 }
 
 type departure struct {

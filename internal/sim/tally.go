@@ -30,6 +30,11 @@ type Result struct {
 	GossipAgeMax             float64 `json:"gossip_age_max"`
 	GossipAgeOldest          float64 `json:"gossip_age_oldest"` // of what a node knows, on average
 	GossipBytesPerNodeSecond float64 `json:"gossip_bytes_per_node_second"`
+	MembershipBytes          float64 `json:"membership_bytes_per_node_second"`
+	LostJobs                 int     `json:"lost_jobs"`
+	OwnerReturns             int     `json:"owner_returns"` // to a machine with guests
+	OwnerLeaveSeconds        float64 `json:"owner_leave_seconds"`
+	MovesBetweenSites        float64 `json:"moves_between_sites_per_process"`
 	SimulatedSeconds         float64 `json:"simulated_seconds"`
 }
 
@@ -52,6 +57,26 @@ type tally struct {
 	views     int
 	bytes     float64
 	messages  int
+	lost      int
+	abroad    int       // moves between sites
+	left      []float64 // seconds that the guests of a node took to go when its owner came
+	ends      []Ended   // of all jobs that count
+	points    []Point
+}
+
+// Ended is what became of a job.
+type Ended struct {
+	N        int // in the order of their starts
+	Work     float64
+	Response float64 // seconds
+	Moves    int
+}
+
+// Point is the load of the nodes at a moment.
+type Point struct {
+	At           time.Duration
+	Mean, Spread float64 // jobs per unit of capacity, and their standard deviation
+	Most         float64
 }
 
 func (t *tally) init(c *Config) {
@@ -65,6 +90,7 @@ func (t *tally) end(c *cluster, j *job) {
 	}
 	r := (c.now - j.born).Seconds()
 	t.slowdowns = append(t.slowdowns, r/j.work)
+	t.ends = append(t.ends, Ended{j.n, j.work, r, j.moves})
 	t.response += r
 	t.last = c.now
 	t.counted += j.moves
@@ -79,23 +105,28 @@ func (t *tally) look(c *cluster) {
 	if c.started < t.first {
 		return
 	}
-	sum, squares := 0.0, 0.0
+	sum, squares, most := 0.0, 0.0, 0.0
 	for _, n := range c.nodes {
 		l := n.capacity.Of(float64(len(n.jobs)))
 		sum += l
 		squares += l * l
+		most = max(most, l)
 	}
 	k := float64(len(c.nodes))
-	t.spread += math.Sqrt(math.Max(0, squares/k-sum/k*sum/k))
+	spread := math.Sqrt(math.Max(0, squares/k-sum/k*sum/k))
+	t.spread += spread
 	t.looks++
-	const nodes, most = 4, 1 << 20 // looked at each time; ages that are kept
+	if len(t.points) < 1<<16 {
+		t.points = append(t.points, Point{c.now, sum / k, spread, most})
+	}
+	const nodes, kept = 4, 1 << 20 // looked at each time; ages that are kept
 	for range nodes {
 		n := c.nodes[c.rng.IntN(len(c.nodes))]
-		if n.gossip == nil || len(t.ages) > most {
+		if n.gossip == nil || len(t.ages) > kept {
 			return
 		}
 		old := 0.0
-		for _, e := range n.gossip.View(c.now) {
+		for _, e := range n.gossip.View(n.clock()) {
 			age := float64(e.Age) / float64(c.conf.Period)
 			t.ages = append(t.ages, age)
 			old = math.Max(old, age)
@@ -123,6 +154,13 @@ func (t *tally) result(c *cluster) Result {
 	r.P50Slowdown, r.P99Slowdown = quantile(t.slowdowns, 0.5), quantile(t.slowdowns, 0.99)
 	r.MeanResponseSeconds = t.response / n
 	r.MovesPerProcess, r.RemoteStartsPerProcess = float64(t.counted)/n, float64(t.remotely)/n
+	r.LostJobs, r.MovesBetweenSites = t.lost, float64(t.abroad)/float64(max(c.started, 1))
+	if r.OwnerReturns = len(t.left); len(t.left) > 0 {
+		for _, s := range t.left {
+			r.OwnerLeaveSeconds += s / float64(len(t.left))
+		}
+	}
+	r.MembershipBytes = membership(len(c.nodes))
 	r.RefusalsPerProcess = float64(t.refused) / float64(max(c.started, 1))
 	if t.looks > 0 {
 		r.LoadStddev = t.spread / float64(t.looks)

@@ -54,7 +54,7 @@ func (p *placer) idle(c *cluster, n *node) {
 		for _, j := range o.jobs {
 			// The job wins by the move, and those that it leaves win as if it had ended; both as far as the present queues last.
 			r := o.remains(j)
-			gain := r*(here-there) - c.conf.cost(j.bytes).Seconds()
+			gain := r*(here-there) - c.cost(o, n, j.bytes).Seconds()
 			if gain > most {
 				best, most = j, gain
 			}
@@ -64,5 +64,5 @@ func (p *placer) idle(c *cluster, n *node) {
 		return
 	}
 	n.booked++
-	c.move(best, n, func() { n.booked-- })
+	c.move(best, n, func(bool) { n.booked-- })
 }
