@@ -65,7 +65,7 @@ precopy, then by stop-and-copy, and print the medians. Without an agent on this 
 	c.Flags().StringSliceVar(&b.dirtyWords, "dirty", []string{"0%", "10%"}, "share of its pages that it writes per second")
 	c.Flags().IntVar(&b.repeat, "repeat", 5, "moves there and home for each line")
 	c.Flags().StringVar(&b.to, "to", "", "node to move to (default: the least loaded other node)")
-	bench.AddCommand(c)
+	bench.AddCommand(c, a.benchBalanceCommand())
 	return bench
 }
 

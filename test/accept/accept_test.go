@@ -52,6 +52,7 @@ func TestAsking(t *testing.T) {
 	small(t, func(b *bench) (string, error) { b.policy = "default"; return spread(b) })
 }
 func TestSoak(t *testing.T)    { small(t, soak) }
+func TestUnequal(t *testing.T) { small(t, unequal) }
 func TestExplain(t *testing.T) { small(t, explain) }
 
 // TestRecorded needs no lab.

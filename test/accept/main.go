@@ -53,6 +53,7 @@ func checks() []check {
 		{14, "a soak: nothing differs, nothing is left behind", soak},
 		{15, "the owner of a machine comes back, and its guests go", ownerReturns},
 		{16, "who grows too large goes before the kernel kills anything", usher},
+		{17, "jobs spread over unequal nodes about as in the simulator", unequal},
 	}
 }
 
