@@ -137,6 +137,7 @@ type Birth struct {
 	Life  time.Duration // CPU time that it is expected to use
 	Bytes uint64        // memory that it is expected to need
 	Cost  time.Duration // of beginning elsewhere
+	Talk  float64       // as a Candidate's
 }
 
 // Told is what a node has answered.

@@ -192,8 +192,8 @@ func (p Default) Place(v View, b Birth, told []Told, now time.Duration, rng *ran
 	here := v.Self.Capacity().Slowdown(v.Self.Now + v.Self.Capacity().Of(1))
 	best, at := here, id.Node("")
 	for _, x := range told {
-		if x.Answer.OK && x.Answer.There < best {
-			best, at = x.Answer.There, x.Node
+		if there := x.Answer.There + b.Talk; x.Answer.OK && there < best {
+			best, at = there, x.Node
 		}
 	}
 	saved := func(there float64) time.Duration { return time.Duration((here - there) * float64(b.Life)) }
@@ -203,7 +203,7 @@ func (p Default) Place(v View, b Birth, told []Told, now time.Duration, rng *ran
 	// The best that may still be found is a node of which it has a processor for itself.
 	free := math.Inf(1)
 	for _, n := range v.Nodes {
-		free = math.Min(free, n.Capacity().Alone())
+		free = math.Min(free, n.Capacity().Alone()+b.Talk)
 	}
 	settled := Placement{To: at, Done: true, Why: fmt.Sprintf("slowdown %.2f here, %.2f there; %.2f s saved in an expected life of %.2f s, a start elsewhere costs %.2f s",
 		here, best, saved(best).Seconds(), b.Life.Seconds(), b.Cost.Seconds())}

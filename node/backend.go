@@ -266,7 +266,7 @@ func (n *Node) Explain(_ context.Context, asker control.Asker, pid id.HomePID, h
 	} else if len(fs) > 1 {
 		e.Refusals = rs
 	}
-	e.Unfit = n.balance.unfit(f)
+	e.Unfit = n.balance.unfit(f, false)
 	e.Candidate = len(eligible.Judge(f, eligible.OwnerOf(f), nil)) == 0 && len(e.Unfit) == 0 && !row.Locked
 	e.Process.Refusals = e.Refusals
 	return e, nil
@@ -278,7 +278,7 @@ func (n *Node) unfit(pid int) image.Refusals {
 	if err != nil {
 		return image.Refusals{{What: "gone"}}
 	}
-	return n.balance.unfit(f)
+	return n.balance.unfit(f, false)
 }
 
 // Moves implements control.Backend.

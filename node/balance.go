@@ -35,7 +35,8 @@ type balance struct {
 	attempts []balancer.Attempt
 	verdicts map[id.Process]verdict
 	talks    map[id.Process]*talk
-	pulling  bool                 // it has asked for work
+	pulling  bool // it has asked for work
+	births   births
 	gifts    map[id.Node]promised // what idle nodes were offered last
 }
 
@@ -58,6 +59,7 @@ func (b *balance) open(n *Node) error {
 	if b.sampler, err = sampler.New(sampler.Options{Config: n.conf, Exclude: n.isKeeper, Log: n.log}); err != nil {
 		return err
 	}
+	b.births.open(n.conf.StateDir)
 	b.sample()
 	return nil
 }
@@ -149,8 +151,8 @@ func (b *balance) describe(s *metrics.Snapshot) {
 }
 
 // unfit says why the balancer leaves a process alone.
-func (b *balance) unfit(f eligible.Facts) image.Refusals {
-	act := eligible.Activity{Period: time.Duration(b.n.conf.Period)}
+func (b *balance) unfit(f eligible.Facts, newly bool) image.Refusals {
+	act := eligible.Activity{Period: time.Duration(b.n.conf.Period), Newly: newly}
 	for _, p := range b.processes() {
 		if p.PID == f.PID && p.Start == f.Stat.Start {
 			act.Ready, act.Last = p.Ready, p.ReadyLast
@@ -270,7 +272,7 @@ func (b *balance) eligible(p id.Process, s sampler.Process) string {
 	why := ""
 	if err != nil {
 		why = err.Error()
-	} else if rs := append(eligible.Judge(f, eligible.OwnerOf(f), nil), b.unfit(f)...); len(rs) > 0 {
+	} else if rs := append(eligible.Judge(f, eligible.OwnerOf(f), nil), b.unfit(f, false)...); len(rs) > 0 {
 		why = rs[0].Why
 	}
 	b.mu.Lock()
@@ -292,6 +294,7 @@ func (n *Node) decide() {
 		at := b.note(m)
 		n.goes(func() { b.act(n.ctx, m, at) })
 	}
+	b.bear(v)
 	b.pull(v)
 }
 
@@ -368,7 +371,13 @@ func (b *balance) outcome(m balancer.Move, at time.Duration, result string, byte
 
 // accept judges an offer, and reserves the place.
 func (b *balance) accept(from id.Node, o ferry.Offer) (bool, string) {
-	a := b.book(balancer.Offer{Process: o.Process, From: from, Load: o.Load, CPUs: o.CPUs, Speed: o.Speed, Ready: o.Ready, Bytes: o.Bytes, Explicit: o.Explicit, Relief: o.Relief})
+	offer := balancer.Offer{Process: o.Process, From: from, Load: o.Load, CPUs: o.CPUs, Speed: o.Speed, Ready: o.Ready, Bytes: o.Bytes, Explicit: o.Explicit, Relief: o.Relief}
+	b.mu.Lock()
+	if b.meter.Holds(o.Process, now()) { // this node has said yes: whether it would still help is not asked again
+		offer.Explicit = true
+	}
+	b.mu.Unlock()
+	a := b.book(offer)
 	return a.OK, a.Why
 }
 
@@ -383,7 +392,7 @@ func (b *balance) book(o balancer.Offer) balancer.Answer {
 	}
 	v := balancer.View{Costs: b.costs}
 	v.Self = balancer.Node{Name: b.n.name, Exported: b.meter.Exported(now()), CPUs: b.snap.CPUs, Speed: b.snap.Speed, MemFree: b.snap.MemFree,
-		MemTotal: b.snap.MemTotal, Mean: b.meter.Mean(now()), True: b.meter.True(now()), MemPromised: b.meter.PromisedBytes(now())}
+		MemTotal: b.snap.MemTotal, Mean: b.meter.Mean(now()), True: b.meter.True(now()), Now: b.meter.True(now()), MemPromised: b.meter.PromisedBytes(now())}
 	a := balancer.Accept(v, o, now())
 	if a.OK {
 		b.meter.Promise(o.Process, o.Ready, o.Bytes, now())

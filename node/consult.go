@@ -52,36 +52,49 @@ func (n *Node) tell(ctx context.Context, to id.Node, q request, answer any) erro
 
 // consult asks the nodes that m names, all at once, and books a place at the best. "" and the reasons where all have refused.
 func (b *balance) consult(ctx context.Context, m balancer.Move) (to id.Node, why error) {
-	n := b.n
-	told := make([]balancer.Told, len(m.Ask))
-	errs := make([]error, len(m.Ask))
+	told, errs := b.survey(ctx, m.Process, m.Ask, m.Offer)
+	best := balancer.Choose(told)
+	if best < 0 {
+		b.giveUp(m.Process, told, "")
+		return "", errors.Join(errs...)
+	}
+	b.giveUp(m.Process, told, told[best].Node)
+	return told[best].Node, nil
+}
+
+// survey asks nodes, all at once, whether they would take a process. Those that say yes have booked a place, and perhaps one that does not
+// answer in time.
+func (b *balance) survey(ctx context.Context, p id.Process, ask []id.Node, o balancer.Offer) ([]balancer.Told, []error) {
+	told := make([]balancer.Told, len(ask))
+	errs := make([]error, len(ask))
 	var wg sync.WaitGroup
-	for i, name := range m.Ask {
+	for i, name := range ask {
 		wg.Go(func() {
 			ctx, cancel := context.WithTimeout(ctx, consultTime)
 			defer cancel()
 			told[i].Node = name
-			if errs[i] = n.tell(ctx, name, request{Op: opOffer, Process: m.Process, Offer: &m.Offer}, &told[i].Answer); errs[i] == nil && !told[i].Answer.OK {
+			if errs[i] = b.n.tell(ctx, name, request{Op: opOffer, Process: p, Offer: &o}, &told[i].Answer); errs[i] == nil && !told[i].Answer.OK {
 				errs[i] = errors.New(told[i].Answer.Why)
 			}
 		})
 	}
 	wg.Wait()
-	best := balancer.Choose(told)
-	for i, x := range told {
-		if refused := !x.Answer.OK && x.Answer.Why != ""; refused || i == best {
+	return told, errs
+}
+
+// giveUp gives back the places that nodes have booked, but for the one at to. It does not wait.
+func (b *balance) giveUp(p id.Process, told []balancer.Told, to id.Node) {
+	n := b.n
+	for _, x := range told {
+		if refused := !x.Answer.OK && x.Answer.Why != ""; refused || x.Node == to {
 			continue // one that did not answer in time may have booked a place all the same
 		}
 		n.goes(func() {
 			ctx, cancel := context.WithTimeout(n.ctx, consultTime)
 			defer cancel()
-			_ = n.tell(ctx, x.Node, request{Op: opCancel, Process: m.Process}, &struct{}{}) // a place that nobody takes is given up in a minute
+			_ = n.tell(ctx, x.Node, request{Op: opCancel, Process: p}, &struct{}{}) // a place that nobody takes is given up in a minute
 		})
 	}
-	if best < 0 {
-		return "", errors.Join(errs...)
-	}
-	return told[best].Node, nil
 }
 
 // onOffer judges what another node asks about.

@@ -81,15 +81,19 @@ func (n *Node) order(change func(*wishes)) error {
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(n.conf.StateDir, wishesFile)
-	if err := os.WriteFile(path+".new", append(b, '\n'), 0o600); err != nil {
-		return fmt.Errorf("keep what was ordered: %w", err)
-	}
-	if err := os.Rename(path+".new", path); err != nil {
+	if err := replaceFile(filepath.Join(n.conf.StateDir, wishesFile), append(b, '\n')); err != nil {
 		return fmt.Errorf("keep what was ordered: %w", err)
 	}
 	n.own.wishes = w
 	return nil
+}
+
+// replaceFile writes a file that is there as a whole, or as it was.
+func replaceFile(path string, b []byte) error {
+	if err := os.WriteFile(path+".new", b, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
 }
 
 // closed says why this node takes no guests, in a word for programs and in words; "" if it does.

@@ -39,8 +39,7 @@ func (t *talk) look(calls, bytes uint64, cpu time.Duration) {
 			return
 		}
 		if calls >= t.calls && bytes >= t.bytes {
-			wait := float64(calls-t.calls)*float64(callCost) + float64(bytes-t.bytes)*byteCost
-			share := wait / float64(used)
+			share := waitFor(calls-t.calls, bytes-t.bytes) / float64(used)
 			if t.known {
 				share = (share + t.share) / 2
 			}
@@ -48,6 +47,11 @@ func (t *talk) look(calls, bytes uint64, cpu time.Duration) {
 		}
 	}
 	t.calls, t.bytes, t.cpu = calls, bytes, cpu
+}
+
+// waitFor is how long a guest waits for calls that move so many bytes, ns.
+func waitFor(calls, bytes uint64) float64 {
+	return float64(calls)*float64(callCost) + float64(bytes)*byteCost
 }
 
 // why says why the process stays at home, or "".

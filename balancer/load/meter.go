@@ -53,6 +53,16 @@ func (m *Meter) Promise(p id.Process, ready float64, bytes uint64, now time.Dura
 	m.in = append(drop(m.in, p), entry{process: p, ready: math.Max(ready, 0), bytes: bytes, since: now})
 }
 
+// Holds tells whether a process was promised a place, and still has it.
+func (m *Meter) Holds(p id.Process, now time.Duration) bool {
+	for _, e := range m.in {
+		if e.process == p && !e.crossed && m.live(e, now) {
+			return true
+		}
+	}
+	return false
+}
+
 // Arrived records that a promised process runs here now. The measurement takes over from the promise.
 func (m *Meter) Arrived(p id.Process, now time.Duration) { cross(m.in, p, now) }
 

@@ -1,6 +1,7 @@
 package kern
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"strconv"
@@ -33,5 +34,15 @@ func Prefer(n int) error {
 	return err
 }
 
-// Ordinary gives process pid, which has one thread, the nice value that programs start with.
-func Ordinary(pid int) error { return syscall.Setpriority(syscall.PRIO_PROCESS, pid, 0) }
+// Ordinary gives process pid, which has one thread, the nice value that programs start with, and the kernel's ordinary opinion of whom to
+// kill when memory is short: a service may be spared where its guests must not be.
+func Ordinary(pid int) error {
+	path := fmt.Sprintf("/proc/%d/oom_score_adj", pid)
+	b, err := os.ReadFile(path)
+	if err == nil && bytes.HasPrefix(b, []byte("-")) {
+		if err := os.WriteFile(path, []byte("0"), 0); err != nil {
+			return err
+		}
+	}
+	return syscall.Setpriority(syscall.PRIO_PROCESS, pid, 0)
+}

@@ -388,10 +388,11 @@ func TestUnfit(t *testing.T) {
 		want   []string
 	}{
 		"busy":                   {func(*Facts) {}, busy, nil},
-		"just two seconds":       {func(*Facts) {}, Activity{2 * time.Second, time.Second, time.Second}, []string{Young}},
-		"half the period":        {func(*Facts) {}, Activity{3 * time.Second, 500 * time.Millisecond, time.Second}, []string{Idle}},
+		"just two seconds":       {func(*Facts) {}, Activity{Ready: 2 * time.Second, Last: time.Second, Period: time.Second}, []string{Young}},
+		"half the period":        {func(*Facts) {}, Activity{Ready: 3 * time.Second, Last: 500 * time.Millisecond, Period: time.Second}, []string{Idle}},
 		"nothing":                {func(*Facts) {}, Activity{}, []string{Young, Idle}},
-		"many threads":           {func(*Facts) {}, Activity{8 * time.Second, 4 * time.Second, time.Second}, nil},
+		"begun a moment ago":     {func(*Facts) {}, Activity{Newly: true}, nil},
+		"many threads":           {func(*Facts) {}, Activity{Ready: 8 * time.Second, Last: 4 * time.Second, Period: time.Second}, nil},
 		"root":                   {func(f *Facts) { f.Threads[0].UID = procfs.IDs{}; f.Status.UID = procfs.IDs{}; f.Owner = 0 }, busy, []string{Privileged}},
 		"capability":             {capable, busy, []string{Privileged}},
 		"compositor":             {name("gnome-shell"), busy, []string{Desktop}},

@@ -17,6 +17,7 @@ type Activity struct {
 	Ready  time.Duration // in all
 	Last   time.Duration // in the last period
 	Period time.Duration // how long that was
+	Newly  bool          // it has just begun, and somebody else knows whether it is worth a move
 }
 
 // MinReady is how long a process must have been ready to run before it is worth a move.
@@ -112,11 +113,11 @@ func Unfit(f Facts, a Activity) image.Refusals { return DefaultRules.Unfit(f, a)
 // Unfit is the function of that name, with other rules.
 func (rules Rules) Unfit(f Facts, a Activity) image.Refusals {
 	r := &refusals{}
-	if a.Ready <= MinReady {
+	if a.Ready <= MinReady && !a.Newly {
 		r.add(Young, "It has worked too little so far to be worth a move; most processes end soon.",
 			"ready to run for %s in all, %s are wanted", a.Ready.Round(time.Millisecond), MinReady)
 	}
-	if a.Last*2 <= a.Period {
+	if a.Last*2 <= a.Period && !a.Newly {
 		r.add(Idle, "It does not compute at the moment, and waiting costs nothing here.",
 			"ready to run for %s of the last %s", a.Last.Round(time.Millisecond), a.Period.Round(time.Millisecond))
 	}

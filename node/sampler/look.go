@@ -12,6 +12,9 @@ const (
 	// coldTurns is how many periods then lie between two looks. What it does meanwhile is found at the second, and
 	// counts as the average that it is.
 	coldTurns = 4
+	// youth is how many periods a process is young, and a young one that was ready for youngReady in a period computes.
+	youth      = 3
+	youngReady = 100 * time.Millisecond
 	// idle is the number of ready tasks, on average, below which a process does nothing.
 	idle = 0.002
 	// slack covers that start times are known to a hundredth of a second, and that looking at all processes takes time.
@@ -144,19 +147,30 @@ func (s *Sampler) refresh(p *process) {
 
 // report enters a process into the snapshot, if it is followed.
 func (s *Sampler) report(p *process, grown time.Duration, average float64, age time.Duration, snap *Snapshot) {
-	if p.ready < s.opt.Follow || p.info.Kernel {
+	followed := p.ready >= s.opt.Follow
+	if p.info.Kernel || !followed && (grown < youngReady || age > youth*snap.Period) {
 		return
+	}
+	if !followed {
+		if info, err := s.files.info(p.pid, nil); err == nil { // it may have executed a program since
+			p.info = info
+		}
 	}
 	cpu := p.dead.CPU
 	for _, t := range p.tasks {
 		cpu += t.last.CPU
 	}
-	snap.Processes = append(snap.Processes, Process{
+	x := Process{
 		PID: p.pid, Start: p.info.Start, Command: p.info.Command, State: p.info.State, PPID: p.info.PPID, Session: p.info.Session, TTY: p.info.TTY,
 		// The kernel counts threads too that came and went unseen, but only in hundredths of a second.
 		CPU: max(cpu, p.info.CPU), Ready: max(p.ready, p.info.CPU), ReadyLast: grown, ReadyTasks: average, Age: age, RSS: p.info.RSS,
 		Threads: len(p.tasks),
-	})
+	}
+	if followed {
+		snap.Processes = append(snap.Processes, x)
+	} else {
+		snap.Young = append(snap.Young, x)
+	}
 }
 
 // forget gives up what is kept of a process that has ended.

@@ -49,6 +49,7 @@ type Snapshot struct {
 	Period    time.Duration
 	Tasks     int       // tasks that were looked at
 	Processes []Process // those that were ready for Options.Follow in all, by PID
+	Young     []Process // those that began a moment ago, were not ready for so long, and compute
 }
 
 // Process is one process that uses, or wants to use, the processors of this node. Guests are seen with the number that
