@@ -86,6 +86,8 @@ var floors = map[string]floor{
 	"internal/kern":    {1, world},
 	"internal/stub":    {1, world},
 
+	"internal/require": {0, pure},
+
 	"internal/id":    {0, pure},
 	"internal/mem":   {0, pure},
 	"internal/abi":   {0, pure},

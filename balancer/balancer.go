@@ -39,14 +39,15 @@ func (n Node) Capacity() load.Capacity { return load.Capacity{CPUs: n.CPUs, Spee
 // Candidate is a process that uses the processor of this node: one whose home is here, or a guest.
 type Candidate struct {
 	Process   id.Process
-	CPU       time.Duration // used so far, here and elsewhere: its age in work, the best guess of what remains
-	Ready     time.Duration // running or waiting for a processor, in all
-	ReadyLast float64       // tasks that were ready on average over the last period; 1 for one busy thread
-	Bytes     uint64        // memory to move
-	Residency time.Duration // since it arrived here, or started
-	Left      []Departure   // nodes that it has left
-	Talk      float64       // seconds that its calls would wait for home per second of computing, were it away; 0: not known
-	Unmovable string        // why it cannot move now ("locked", "desktop session", "own seccomp filter"); "" = it can
+	CPU       time.Duration      // used so far, here and elsewhere: its age in work, the best guess of what remains
+	Ready     time.Duration      // running or waiting for a processor, in all
+	ReadyLast float64            // tasks that were ready on average over the last period; 1 for one busy thread
+	Bytes     uint64             // memory to move
+	Residency time.Duration      // since it arrived here, or started
+	Left      []Departure        // nodes that it has left
+	Talk      float64            // seconds that its calls would wait for home per second of computing, were it away; 0: not known
+	Barred    map[id.Node]string // nodes to which it does not go, and why
+	Unmovable string             // why it cannot move now ("locked", "desktop session", "own seccomp filter"); "" = it can
 }
 
 // Departure is a node that a process has left.
@@ -134,10 +135,11 @@ type Policy interface {
 
 // Birth is a process that is about to begin, at its home or elsewhere.
 type Birth struct {
-	Life  time.Duration // CPU time that it is expected to use
-	Bytes uint64        // memory that it is expected to need
-	Cost  time.Duration // of beginning elsewhere
-	Talk  float64       // as a Candidate's
+	Life   time.Duration      // CPU time that it is expected to use
+	Bytes  uint64             // memory that it is expected to need
+	Cost   time.Duration      // of beginning elsewhere
+	Talk   float64            // as a Candidate's
+	Barred map[id.Node]string // as a Candidate's
 }
 
 // Told is what a node has answered.

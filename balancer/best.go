@@ -13,6 +13,8 @@ func Best(v View, c Candidate) (to Node, why string) {
 		no := noRoom(n, c.Bytes)
 		if n.Unfit != "" {
 			no = n.Unfit
+		} else if why := c.Barred[n.Name]; why != "" {
+			no = why
 		}
 		if no != "" {
 			if math.IsInf(best, 1) {

@@ -73,10 +73,13 @@ func (p Default) processors(v View, now time.Duration, rng *rand.Rand) Decision 
 	for len(d.Moves) < slots && len(pool) > 0 && len(targets) > 0 {
 		i, move, no := p.best(v, pool, targets[0], n, now)
 		if no != "" {
-			d.Why = no
+			if d.Why = no; barredSome(pool, targets[0].Name) { // who may not go there may go elsewhere
+				targets = targets[1:]
+				continue
+			}
 			break
 		}
-		asked := p.ask(targets, rng)
+		asked := p.ask(open(targets, pool[i].Barred), rng)
 		for _, t := range asked {
 			move.Ask = append(move.Ask, t.Name)
 		}
@@ -90,6 +93,19 @@ func (p Default) processors(v View, now time.Duration, rng *rand.Rand) Decision 
 		d.Why = "no further process gains by a move"
 	}
 	return d
+}
+
+// barredSome tells whether a process of the pool may not go to a node.
+func barredSome(pool []Candidate, node id.Node) bool {
+	return slices.ContainsFunc(pool, func(c Candidate) bool { return c.Barred[node] != "" })
+}
+
+// open leaves out the targets that are barred.
+func open(ts []target, barred map[id.Node]string) []target {
+	if len(barred) == 0 {
+		return ts
+	}
+	return slices.DeleteFunc(slices.Clone(ts), func(t target) bool { return barred[t.Name] != "" })
 }
 
 // sides lists the processes that may go and the nodes to which, or says why there are none.
@@ -202,6 +218,7 @@ func (p Default) Place(v View, b Birth, told []Told, now time.Duration, rng *ran
 	}
 	// The best that may still be found is a node of which it has a processor for itself.
 	free := math.Inf(1)
+	v.Nodes = slices.DeleteFunc(slices.Clone(v.Nodes), func(n Node) bool { return b.Barred[n.Name] != "" })
 	for _, n := range v.Nodes {
 		free = math.Min(free, n.Capacity().Alone()+b.Talk)
 	}

@@ -130,3 +130,28 @@ func TestDefaultPulls(t *testing.T) {
 		t.Errorf("it gives %+v to a node that is busy by now", m)
 	}
 }
+
+// Who may not go to the node that looks best goes to the next, and is not asked for there.
+func TestBarredNodes(t *testing.T) {
+	c := old(101, time.Minute)
+	c.Barred = map[id.Node]string{"n3": "a rule"}
+	v := balancer.View{Self: one("n1", 3, 0), Costs: balancer.DefaultCosts(), Nodes: []balancer.Node{one("n2", 0.3, 0), one("n3", 0, 0)}, Processes: []balancer.Candidate{c}}
+	for _, p := range []balancer.Policy{balancer.NewDefault(), balancer.NewMosix()} {
+		for _, m := range p.Decide(v, time.Hour, rand.New(rand.NewPCG(1, 1))).Moves {
+			if m.To == "n3" || slices.Contains(m.Ask, "n3") {
+				t.Errorf("%s: %+v", p.Name(), m)
+			}
+		}
+	}
+	d := balancer.NewDefault().Decide(v, time.Hour, rand.New(rand.NewPCG(1, 1)))
+	if len(d.Moves) != 1 || d.Moves[0].To != "n2" {
+		t.Errorf("%+v", d)
+	}
+	told := []balancer.Told{}
+	if p := balancer.NewDefault().Place(v, balancer.Birth{Life: time.Minute, Barred: c.Barred}, told, 0, rand.New(rand.NewPCG(1, 1))); p.Done || slices.Contains(p.Ask, "n3") {
+		t.Errorf("%+v", p)
+	}
+	if n, why := balancer.Best(v, c); n.Name != "n2" {
+		t.Errorf("%s is best: %s", n.Name, why)
+	}
+}

@@ -231,6 +231,9 @@ func (m Mosix) judge(v View, c Candidate, t target, n float64, now time.Duration
 	no := func(format string, args ...any) (Move, string) {
 		return Move{}, fmt.Sprintf("%s stays: ", c.Process) + fmt.Sprintf(format, args...)
 	}
+	if why := c.Barred[t.Name]; why != "" {
+		return no("%s is not for it: %s", t.Name, why)
+	}
 	cost := v.Costs.Of(c.Bytes)
 	stay := m.MinResidency
 	if len(c.Left) > 0 || c.Process.Home != v.Self.Name {

@@ -68,6 +68,9 @@ func (p Default) fits(v View, c Candidate, now time.Duration) (best target, why 
 		if no == "" {
 			no = noRoom(t.Node, c.Bytes)
 		}
+		if why := c.Barred[n.Name]; no == "" && why != "" {
+			no = fmt.Sprintf("%s is not for %s: %s", n.Name, c.Process, why)
+		}
 		if no == "" && t.MemTotal == 0 {
 			no = fmt.Sprintf("how much memory %s has is not known", t.Name)
 		}

@@ -200,7 +200,11 @@ func (b *balance) view() balancer.View {
 		v.Nodes = append(v.Nodes, x)
 	}
 	for _, p := range snap.Processes {
-		v.Processes = append(v.Processes, b.candidate(p))
+		c := b.candidate(p)
+		if c.Process.Home == n.name && c.Unmovable == "" {
+			c.Barred, c.Unmovable = n.barred(&v, c.Process, p.Command)
+		}
+		v.Processes = append(v.Processes, c)
 	}
 	return v
 }

@@ -237,7 +237,7 @@ func (b *balance) placeAll(policy balancer.Placer, v balancer.View, todo []young
 		v.Self.Now = max(0, v.Self.Now-v.Self.Capacity().Of(y.ReadyTasks))
 	}
 	for _, y := range todo {
-		if why := b.stays(&y); why != "" {
+		if why := b.stays(&y, &v); why != "" {
 			n.log.Debug("a process begins at home", "process", y.process, "why", why)
 			v.Self.Now += one
 			continue
@@ -259,7 +259,7 @@ func (b *balance) placeAll(policy balancer.Placer, v balancer.View, todo []young
 const birthTime = 5 * time.Second
 
 // stays says what keeps a young process at home, or "".
-func (b *balance) stays(y *young) string {
+func (b *balance) stays(y *young, v *balancer.View) string {
 	n := b.n
 	n.mu.Lock()
 	r := n.records[y.process]
@@ -267,6 +267,10 @@ func (b *balance) stays(y *young) string {
 	n.mu.Unlock()
 	if busy || b.isLeaving(y.process) {
 		return "somebody else has decided about it"
+	}
+	var why string
+	if y.birth.Barred, why = n.barred(v, y.process, y.Command); why != "" {
+		return why
 	}
 	if calls, bytes, err := readIO(y.PID); err == nil && y.CPU > 0 {
 		if y.birth.Talk = waitFor(calls, bytes) / float64(y.CPU); y.birth.Talk > talkMost {

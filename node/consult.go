@@ -103,6 +103,9 @@ func (b *balance) onOffer(from id.Node, o balancer.Offer) balancer.Answer {
 	if _, why := b.n.closed(); why != "" {
 		return balancer.Answer{Why: fmt.Sprintf("%s takes no guests: %s", b.n.name, why)}
 	}
+	if why := b.n.crowded(newcomers{home: o.Process.Home, count: 1, bytes: o.Bytes, ready: o.Ready}); why != "" {
+		return balancer.Answer{Why: fmt.Sprintf("%s takes no more guests like it: %s", b.n.name, why)}
+	}
 	return b.book(o)
 }
 

@@ -713,6 +713,9 @@ func (n *Node) admit(from id.Node) ferry.Admit {
 		case here:
 			rs = append(rs, image.Refusal{What: "still-here", Why: "An earlier copy of this process has not ended yet on " + string(n.name) + "; try again in a moment."})
 		}
+		if why := n.crowded(newcomers{home: from, uid: o.UID, known: true, count: len(o.Family()), bytes: o.Bytes, ready: o.Ready}); why != "" && !here {
+			rs = append(rs, image.Refusal{What: "guest-limit", Why: fmt.Sprintf("%s takes no more guests like it: %s.", n.name, why)})
+		}
 		if highest >= n.target.PIDMax {
 			rs = append(rs, image.Refusal{What: "pid-max", Why: fmt.Sprintf("The process number is above what %s can give.", n.name), Evidence: fmt.Sprintf("kernel.pid_max = %d", n.target.PIDMax)})
 		}

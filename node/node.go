@@ -53,6 +53,9 @@ type Node struct {
 	kin     kin
 	own     ownership
 	events  events
+	indices indices
+	rules   rules
+	wanted  wanted
 
 	balance balance
 }
@@ -87,6 +90,7 @@ func Run(ctx context.Context, conf config.Config, log *slog.Logger) error {
 	}
 	n.goes(n.run)
 	n.goes(n.watchOwner)
+	n.goes(n.watchIndices)
 	log.Info("ready", "node", n.name, "policy", conf.Policy, "id", n.ident.PeerID())
 	<-ctx.Done()
 	n.shutdown()

@@ -41,6 +41,7 @@ func (n *Node) describeTarget() eligible.Target {
 	if poorer.Hit() != nil {
 		t.CPU = t.CPU.Without("avx")
 	}
+	t.Tags, t.Indices = n.conf.Tags, n.indices.values()
 	return t
 }
 

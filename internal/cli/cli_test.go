@@ -115,6 +115,16 @@ func (a *agent) WhyNot(ctx context.Context, asker control.Asker, pid id.HomePID)
 	return control.WhyNot{Explanation: e, Policy: "mosix", Why: "n2 is no target: suspect"}, err
 }
 
+func (a *agent) Place(_ context.Context, _ control.Asker, req api.PlaceRequest) (api.Placement, error) {
+	switch {
+	case req.Select == "load <":
+		return api.Placement{}, fmt.Errorf("--select load <: column 7: the expression ends too early: %w", control.ErrInvalid)
+	case req.Select != "":
+		return api.Placement{Home: "n1", To: "n2", Why: "1 of 3 nodes fit"}, nil
+	}
+	return api.Placement{Home: "n1", Why: "slowdown 1.00 here"}, nil
+}
+
 func (a *agent) Moves(context.Context, control.Asker) ([]control.Move, error) {
 	at := time.Date(2026, 12, 1, 13, 14, 15, 0, time.Local).UnixMilli()
 	return []control.Move{

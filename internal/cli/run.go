@@ -8,14 +8,17 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"mosix/internal/id"
+	"mosix/internal/require"
 	"mosix/node/api"
 )
 
@@ -23,35 +26,51 @@ import (
 const moverName = "run-mover"
 
 func (a *app) runCommand() *cobra.Command {
-	var on string
-	var allowPrivileged bool
+	var w wish
 	c := &cobra.Command{
-		Use:   "run [--on NODE|home|best] -- COMMAND [ARGUMENT]...",
-		Short: "Run a command and move it to a node at once",
+		Use:   "run [--on NODE|home|best] [--select CONDITION] [--order NUMBERS] -- COMMAND [ARGUMENT]...",
+		Short: "Run a command where it does best, or on a node of your choice",
 		Long: `Run a command here, and move it as soon as it runs. mosixctl becomes the command, so PID, terminal, job control, signals
 and exit status are the command's own. Where it may not move it goes on here, and the reasons are on standard error.
 
-Without --on, or with --on home, the command starts here and the balancer moves it if that pays.
+Without --on the balancing policy chooses where it begins, by what past processes of the same program have used; later it may move on.
+With --on home it begins here, and the balancer moves it if that pays.
+
+--select says which nodes it may run on, now and later, and --order which of them it begins on: the first of what --order
+names is smallest. Conditions know the numbers ` + strings.Join(require.Names(), ", ") + ` (mem is free memory),
+name, feature("avx512f"), tag("lab"), and the external indices of the nodes; sizes have units.
 
 Exit status: the command's own; 125 if it was not started, 126 if it cannot be executed, 127 if it was not found.`,
-		Example: "  mosixctl run --on n2 -- make -j4\n  mosixctl run --on best -- ./simulate --steps 1e9",
-		Args:    cobra.MinimumNArgs(1),
+		Example: `  mosixctl run --on n2 -- make -j4
+  mosixctl run -- ./simulate --steps 1e9
+  mosixctl run --select 'cpus >= 4 && mem >= 8GiB && feature("avx512f") && tag("lab")' --order 'load, -mem' -- ./simulate`,
+		Args: cobra.MinimumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			return a.become(c.Context(), on, allowPrivileged, args)
+			return a.become(c.Context(), w, args)
 		},
 	}
 	c.Flags().SetInterspersed(false)
-	c.Flags().StringVar(&on, "on", api.ToHome, "node to move it to, "+api.ToHome+" or "+api.ToBest)
-	c.Flags().BoolVar(&allowPrivileged, "allow-privileged", false, "move it also if it is root's (root only): the host computes with its rights")
+	c.Flags().StringVar(&w.on, "on", "", "node to move it to, "+api.ToHome+" or "+api.ToBest)
+	c.Flags().StringVar(&w.sel, "select", "", "condition for the nodes that it may run on")
+	c.Flags().StringVar(&w.order, "order", "", "numbers by which the node is chosen, the smallest first")
+	c.MarkFlagsMutuallyExclusive("on", "select")
+	c.MarkFlagsMutuallyExclusive("on", "order")
+	c.Flags().BoolVar(&w.allowPrivileged, "allow-privileged", false, "move it also if it is root's (root only): the host computes with its rights")
 	_ = c.RegisterFlagCompletionFunc("on", func(c *cobra.Command, _ []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
 		return append(a.completeNodes(c), api.ToHome, api.ToBest), cobra.ShellCompDirectiveNoFileComp
 	}) // fails only if the flag does not exist
 	return c
 }
 
+// wish is where somebody wants a command to run.
+type wish struct {
+	on, sel, order  string
+	allowPrivileged bool
+}
+
 // become replaces mosixctl by the command; it returns only if that did not happen. A helper that is nobody's child here asks
 // for the move: a child of ours would become a child that the command never started.
-func (a *app) become(ctx context.Context, on string, allowPrivileged bool, args []string) error {
+func (a *app) become(ctx context.Context, w wish, args []string) error {
 	path, err := exec.LookPath(args[0])
 	switch {
 	case errors.Is(err, fs.ErrPermission):
@@ -59,17 +78,24 @@ func (a *app) become(ctx context.Context, on string, allowPrivileged bool, args 
 	case err != nil && !errors.Is(err, exec.ErrDot):
 		return exitWith(ExitNotFound, fmt.Errorf("run: %w", err))
 	}
+	on := w.on
+	if on == "" {
+		if on, err = a.placed(ctx, w, path); err != nil {
+			return exitWith(ExitNotStarted, fmt.Errorf("run: %w", err))
+		}
+	} else if on != api.ToHome {
+		if err := a.checkTarget(ctx, on); err != nil {
+			return exitWith(ExitNotStarted, fmt.Errorf("run --on %s: %w", on, err))
+		}
+	}
 	if on == api.ToHome {
 		return notExecuted(path, syscall.Exec(path, args, os.Environ()))
 	}
-	if err := a.checkTarget(ctx, on); err != nil {
-		return exitWith(ExitNotStarted, fmt.Errorf("run --on %s: %w", on, err))
-	}
-	r, w, err := os.Pipe() // w closes when the command is executed
+	r, gate, err := os.Pipe() // w closes when the command is executed
 	if err != nil {
 		return exitWith(ExitNotStarted, fmt.Errorf("run: %w", err))
 	}
-	mover := exec.Command("/proc/self/exe", "--socket", a.socket, moverName, "--allow-privileged="+strconv.FormatBool(allowPrivileged),
+	mover := exec.Command("/proc/self/exe", "--socket", a.socket, moverName, "--allow-privileged="+strconv.FormatBool(w.allowPrivileged),
 		"--started=false", "--", strconv.Itoa(os.Getpid()), on, args[0])
 	mover.Stderr = os.Stderr
 	mover.ExtraFiles = []*os.File{r}
@@ -77,8 +103,30 @@ func (a *app) become(ctx context.Context, on string, allowPrivileged bool, args 
 		return exitWith(ExitNotStarted, fmt.Errorf("run: start the helper that asks for the move: %w", err))
 	}
 	err = syscall.Exec(path, args, os.Environ())
-	_, _ = w.Write([]byte{'x'}) // the helper need not ask; if it is gone it will not
+	_, _ = gate.Write([]byte{'x'}) // the helper need not ask; if it is gone it will not
 	return notExecuted(path, err)
+}
+
+// placed asks the agent where the command begins. Without an agent, and without a condition, that is here.
+func (a *app) placed(ctx context.Context, w wish, path string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	if abs, err := filepath.Abs(path); err == nil {
+		path = abs
+	}
+	if file, err := filepath.EvalSymlinks(path); err == nil {
+		path = file
+	}
+	p, err := a.client().Place(ctx, api.PlaceRequest{PID: id.HomePID(os.Getpid()), Program: path, Select: w.sel, Order: w.order})
+	switch {
+	case err != nil && w.sel == "" && w.order == "":
+		return api.ToHome, nil
+	case err != nil:
+		return "", err
+	case p.To == "":
+		return api.ToHome, nil
+	}
+	return string(p.To), nil
 }
 
 func notExecuted(path string, err error) error {

@@ -75,6 +75,9 @@ func TestRunOfWhatCannotRun(t *testing.T) {
 		{[]string{"run", "--", garbage}, ExitNotExecutable, "exec format error"},
 		{[]string{"run", "--on", "n2", "--", garbage}, ExitNotExecutable, "exec format error"},
 		{[]string{"run", "--on", "n9", "--", "true"}, ExitNotStarted, "knows no node of that name"},
+		{[]string{"run", "--select", "load <", "--", "true"}, ExitNotStarted, "column 7"},
+		{[]string{"run", "--select", "load < 1", "--on", "n2", "--", "true"}, ExitUsage, "if any flags in the group [on select] are set none of the others can be"},
+		{[]string{"run", "--", "false"}, 1, ""},
 		{[]string{"run", "--on", "workstation-7", "--", "true"}, ExitNotStarted, "is dead"},
 	} {
 		c, _, stderr := start(t, socket, tc.args...)

@@ -19,6 +19,9 @@ import (
 // Path is where mosixd looks when it is not told otherwise.
 const Path = "/etc/mosix/mosixd.toml"
 
+// RulesPath is where the rules for commands are by default.
+const RulesPath = "/etc/mosix/rules.toml"
+
 // Config is everything an administrator can set.
 type Config struct {
 	Name     string `toml:"name"`      // of this node; default: the host name
@@ -35,6 +38,11 @@ type Config struct {
 	CPUs       float64  `toml:"cpus"`        // capacity; default: what the machine or the quota of guest_cgroup has
 	Memory     Bytes    `toml:"memory"`      // limit to report as total; default: what the machine or the memory cgroup has
 	Cgroup     []string `toml:"cgroup"`      // cgroup directories that guests run in (v2, or one for each v1 controller)
+	Guests     Guests   `toml:"guests"`      // what guests may take
+	Tags       []string `toml:"tags"`        // words that stand for this node in requirements
+	Indices    string   `toml:"indices"`     // command that prints a NAME VALUE in each line, which requirements may ask for
+	IndexEvery Duration `toml:"index_every"` // how often it is run
+	Rules      string   `toml:"rules"`       // file with rules for commands; it need not be there
 	Owner      string   `toml:"owner"`       // auto: guests leave when somebody is at the machine; none: only by command
 	OwnerIdle  Duration `toml:"owner_idle"`  // so long after the last key nobody is
 	ClockSkew  Duration `toml:"clock_skew"`  // added to every reading of the realtime clock: for tests of clocks apart
@@ -43,6 +51,20 @@ type Config struct {
 	MoveLease  Duration `toml:"move_lease"`  // while a move is being decided
 	LogLevel   string   `toml:"log_level"`   // debug info warn error
 	FaultsFile string   `toml:"faults_file"` // arms fault points: for tests
+}
+
+// Guests is what guests may take of a node.
+type Guests struct {
+	Limits        // all of them
+	Home   Limits `toml:"home"` // those of one home
+	User   Limits `toml:"user"` // those of one user of one home
+}
+
+// Limits of guests; 0 is none.
+type Limits struct {
+	Most   int     `toml:"most"`
+	Memory Bytes   `toml:"memory"`
+	CPUs   float64 `toml:"cpus"` // that they may keep busy
 }
 
 // Duration is a time.Duration that reads "1s".
@@ -95,7 +117,7 @@ func Default() Config {
 	return Config{
 		Name: name, StateDir: "/var/lib/mosix", RunDir: "/run/mosix", Port: 7946, MDNS: true, Metrics: "127.0.0.1:9464",
 		Policy: "mosix", Period: Duration(time.Second), Lease: Duration(10 * time.Minute), MoveLease: Duration(10 * time.Second),
-		LogLevel: "info", Owner: "auto", OwnerIdle: Duration(5 * time.Minute),
+		IndexEvery: Duration(10 * time.Second), Rules: RulesPath, LogLevel: "info", Owner: "auto", OwnerIdle: Duration(5 * time.Minute),
 	}
 }
 
@@ -128,6 +150,12 @@ func (c Config) Check() error {
 		return fmt.Errorf("lease = %s, move_lease = %s: want 1s <= move_lease <= lease", time.Duration(c.Lease), time.Duration(c.MoveLease))
 	case !(c.CPUs >= 0): // also what is not a number
 		return fmt.Errorf("cpus = %g: want a number of processors, or none", c.CPUs)
+	case slices.ContainsFunc([]Limits{c.Guests.Limits, c.Guests.Home, c.Guests.User}, func(l Limits) bool { return l.Most < 0 || !(l.CPUs >= 0) }):
+		return fmt.Errorf("guests: most and cpus cannot be below 0")
+	case slices.ContainsFunc(c.Tags, func(t string) bool { return t == "" || len(t) > 64 || strings.ContainsAny(t, "\"'\n") }) || len(c.Tags) > 32:
+		return fmt.Errorf("tags = %q: want at most 32 words of 1 to 64 characters, without quotes", c.Tags)
+	case time.Duration(c.IndexEvery) < time.Second:
+		return fmt.Errorf("index_every = %s: want at least 1s", time.Duration(c.IndexEvery))
 	case c.Owner != "auto" && c.Owner != "none":
 		return fmt.Errorf("owner = %q: want auto or none", c.Owner)
 	case time.Duration(c.OwnerIdle) < time.Second:

@@ -55,6 +55,10 @@ period = "250ms"
 cpus = 1.5
 memory = "512MiB"
 cgroup = ["/sys/fs/cgroup/mosix"]
+tags = ["lab", "fast"]
+indices = "/usr/local/bin/indices"
+index_every = "5s"
+rules = "/rules.toml"
 owner = "none"
 owner_idle = "90s"
 clock_skew = "-3s"
@@ -63,16 +67,26 @@ lease = "1h"
 move_lease = "5s"
 log_level = "debug"
 faults_file = "/run/faults"
+[guests]
+most = 8
+memory = "4GiB"
+cpus = 2.5
+[guests.home]
+most = 4
+[guests.user]
+cpus = 1
 `), true)
 	want := Config{Name: "n1", StateDir: "/state", RunDir: "/run/n1", Bind: "10.0.0.1", Port: 7000, Seeds: []string{"n2", "n3:7946"},
 		Policy: "none", Period: Duration(250 * time.Millisecond), CPUs: 1.5, Memory: 512 << 20, Cgroup: []string{"/sys/fs/cgroup/mosix"},
-		Owner: "none", OwnerIdle: Duration(90 * time.Second), ClockSkew: Duration(-3 * time.Second), ClockDrift: 200, Lease: Duration(time.Hour), MoveLease: Duration(5 * time.Second), LogLevel: "debug", FaultsFile: "/run/faults"}
+		Tags: []string{"lab", "fast"}, Indices: "/usr/local/bin/indices", IndexEvery: Duration(5 * time.Second), Rules: "/rules.toml",
+		Guests: Guests{Limits: Limits{8, 4 << 30, 2.5}, Home: Limits{Most: 4}, User: Limits{CPUs: 1}},
+		Owner:  "none", OwnerIdle: Duration(90 * time.Second), ClockSkew: Duration(-3 * time.Second), ClockDrift: 200, Lease: Duration(time.Hour), MoveLease: Duration(5 * time.Second), LogLevel: "debug", FaultsFile: "/run/faults"}
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v, %v\nwant %+v", got, err, want)
 	}
 	// A key that this test does not know is not tested.
-	if v := reflect.ValueOf(want); v.NumField() != 21 {
-		t.Errorf("the configuration has %d keys, the test reads 19", v.NumField())
+	if v := reflect.ValueOf(want); v.NumField() != 26 {
+		t.Errorf("the configuration has %d keys, the test reads 26", v.NumField())
 	}
 	if got.ControlSocket() != "/run/n1/control.sock" {
 		t.Errorf("the control socket is %s", got.ControlSocket())

@@ -172,6 +172,19 @@ func (c *CPU) has(name string) bool {
 	return false
 }
 
+// Features names what the processor has, as Missing does.
+func (c CPU) Features() []string {
+	var out []string
+	for i := range min(len(cpuWords), len(c.Words)) {
+		for b := range 32 {
+			if c.Words[i]&(1<<b) != 0 {
+				out = append(out, cpuWords[i].name(b))
+			}
+		}
+	}
+	return out
+}
+
 // Without is c with neither the named feature nor any that stands behind it in the same word, nor a register set beyond the first
 // two.
 func (c CPU) Without(name string) CPU {

@@ -13,6 +13,9 @@ type Target struct {
 	CPU         CPU    `json:"cpu"`
 	VDSOBuildID string `json:"vdso_build_id"`
 	PIDMax      int    `json:"pid_max"` // the first number that is not given any more
+
+	Tags    []string           `json:"tags,omitempty"`
+	Indices map[string]float64 `json:"indices,omitempty"` // external ones
 }
 
 // LocalTarget describes this machine, under the name that its node has.

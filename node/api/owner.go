@@ -113,3 +113,18 @@ type WhyNot struct {
 	Why    string          `json:"why"` // in words, with numbers
 	Inputs *DecisionInputs `json:"inputs,omitempty"`
 }
+
+// PlaceRequest is the body of POST /v1/place: where a process is to begin that is about to execute a program.
+type PlaceRequest struct {
+	PID     id.HomePID `json:"pid"`
+	Program string     `json:"program"`          // path of its file
+	Select  string     `json:"select,omitempty"` // a condition for the node, kept for as long as the process lives
+	Order   string     `json:"order,omitempty"`  // numbers: the node with the smallest is the best
+}
+
+// Placement is the answer.
+type Placement struct {
+	Home id.Node `json:"home"`
+	To   id.Node `json:"to,omitempty"` // empty: it begins, and stays for now, at home
+	Why  string  `json:"why"`
+}

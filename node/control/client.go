@@ -121,6 +121,19 @@ func (c *Client) Migrate(ctx context.Context, req api.MigrateRequest) (api.Migra
 	return out, answerError(code, b)
 }
 
+// Place asks where a process is to begin that is about to execute a program.
+func (c *Client) Place(ctx context.Context, req api.PlaceRequest) (api.Placement, error) {
+	var out api.Placement
+	code, b, err := c.post(ctx, "/v1/place", req)
+	if err != nil {
+		return out, err
+	}
+	if code != http.StatusOK {
+		return out, answerError(code, b)
+	}
+	return out, json.Unmarshal(b, &out)
+}
+
 // post sends req as JSON, and returns the status and the body of the answer.
 func (c *Client) post(ctx context.Context, path string, req any) (int, []byte, error) {
 	body, err := json.Marshal(req)

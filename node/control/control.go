@@ -77,6 +77,9 @@ type Backend interface {
 	// WhyNot says why the balancer does not move a process now.
 	WhyNot(ctx context.Context, asker Asker, pid id.HomePID) (WhyNot, error)
 
+	// Place says where a process is to begin that is about to execute a program. The backend decides whether it is the asker's.
+	Place(ctx context.Context, asker Asker, req api.PlaceRequest) (api.Placement, error)
+
 	// Moves lists the latest moves of processes whose home is this node, oldest first.
 	Moves(ctx context.Context, asker Asker) ([]Move, error)
 }

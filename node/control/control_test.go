@@ -101,6 +101,13 @@ func (f *fake) WhyNot(context.Context, Asker, id.HomePID) (WhyNot, error) {
 	return WhyNot{Explanation: f.explained, Policy: "mosix", Why: "w"}, f.err
 }
 
+func (f *fake) Place(_ context.Context, a Asker, req api.PlaceRequest) (api.Placement, error) {
+	if req.Select == "bad" {
+		return api.Placement{}, fmt.Errorf("column 1: %w", ErrInvalid)
+	}
+	return api.Placement{Home: "n1", To: id.Node(req.Order), Why: fmt.Sprint(a.UID, " ", req.Program)}, nil
+}
+
 func (f *fake) Moves(_ context.Context, a Asker) ([]Move, error) {
 	f.note(a)
 	return f.moves, f.err

@@ -1,12 +1,10 @@
 package control
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
-	"time"
 
 	"mosix/internal/id"
 	"mosix/node/api"
@@ -55,17 +53,8 @@ func (s *Server) ownerShow(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) owner(w http.ResponseWriter, r *http.Request) {
 	var req api.OwnerRequest
-	rc := http.NewResponseController(w)
-	if err := rc.SetReadDeadline(time.Now().Add(bodyTimeout)); err != nil {
-		s.fail(w, http.StatusInternalServerError, err)
-		return
-	}
-	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBodyBytes)).Decode(&req); err != nil {
-		s.fail(w, http.StatusBadRequest, fmt.Errorf("read the request: %w", err))
-		return
-	}
-	if err := rc.SetReadDeadline(time.Time{}); err != nil {
-		s.fail(w, http.StatusInternalServerError, err)
+	if err := readBody(w, r, &req); err != nil {
+		s.fail(w, http.StatusBadRequest, err)
 		return
 	}
 	switch req.Op {

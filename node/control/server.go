@@ -47,6 +47,7 @@ func NewServer(b Backend, log *slog.Logger) *Server {
 	mux.HandleFunc("GET /v1/owner", s.ownerShow)
 	mux.HandleFunc("POST /v1/owner", s.owner)
 	mux.HandleFunc("POST /v1/migrate", s.migrate)
+	mux.HandleFunc("POST /v1/place", s.place)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, http.StatusNotFound, fmt.Errorf("%s %s: this agent does not know that request; is mosixctl newer than mosixd?", r.Method, r.URL.Path))
 	})
@@ -159,23 +160,47 @@ func (s *Server) migrate(w http.ResponseWriter, r *http.Request) {
 	s.answer(w, code, res)
 }
 
-// readMigrate reads and checks the body of a request to move.
-func readMigrate(w http.ResponseWriter, r *http.Request) (api.MigrateRequest, error) {
-	var req api.MigrateRequest
+// readBody reads the body of a request into what, and nothing after it.
+func readBody(w http.ResponseWriter, r *http.Request, what any) error {
 	// The deadline is for the body alone, and lifted after it: the server notices by reading that the asker hung up, and a
 	// deadline that passes during a long move would look the same.
 	rc := http.NewResponseController(w)
 	if err := rc.SetReadDeadline(time.Now().Add(bodyTimeout)); err != nil {
-		return req, err
+		return err
 	}
 	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBodyBytes))
-	if err := dec.Decode(&req); err != nil {
-		return req, fmt.Errorf("read the request to move: %w", err)
+	if err := dec.Decode(what); err != nil {
+		return fmt.Errorf("read the request: %w", err)
 	}
 	if _, err := dec.Token(); err != io.EOF {
-		return req, errors.New("read the request to move: there is something after its end")
+		return errors.New("read the request: there is something after its end")
 	}
-	if err := rc.SetReadDeadline(time.Time{}); err != nil {
+	return rc.SetReadDeadline(time.Time{})
+}
+
+// place answers where a process is to begin.
+func (s *Server) place(w http.ResponseWriter, r *http.Request) {
+	var req api.PlaceRequest
+	err := readBody(w, r, &req)
+	if err == nil && req.PID <= 0 {
+		err = fmt.Errorf("pid = %d: want the number of a process", req.PID)
+	}
+	if err != nil {
+		s.fail(w, http.StatusBadRequest, err)
+		return
+	}
+	p, err := s.backend.Place(r.Context(), asker(r), req)
+	if err != nil {
+		s.failBackend(w, err)
+		return
+	}
+	s.answer(w, http.StatusOK, p)
+}
+
+// readMigrate reads and checks the body of a request to move.
+func readMigrate(w http.ResponseWriter, r *http.Request) (api.MigrateRequest, error) {
+	var req api.MigrateRequest
+	if err := readBody(w, r, &req); err != nil {
 		return req, err
 	}
 	switch {
