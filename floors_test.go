@@ -62,6 +62,7 @@ var floors = map[string]floor{
 	"gossip/peer":                      {4, world},
 	"node/sampler":                     {4, world},
 	"node/control":                     {4, world},
+	"self":                             {5, world},
 	"node/metrics":                     {4, world},
 
 	"gossip":             {3, pure},
