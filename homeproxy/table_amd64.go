@@ -107,7 +107,7 @@ func tableOld() []Row {
 		home(33, "dup2", dsc("oldfd"), dsc("newfd")),
 		guest(34, "pause").note("signals enter the guest and end it there"),
 		home(35, "nanosleep", rd("req", sizeTimespec), rw("rem", sizeTimespec).when(OnInterrupt).inPlace().opt()).
-			block(516).time(0, TimeoutTimespec).note("the restart block keeps the address of rem"),
+			block(516).time(0, TimeoutTimespec).note("the restart block keeps the address of rem; up to 20 ms are slept on the host (decision 0023)"),
 		home(36, "getitimer", num("which"), wr("curr", sizeItimer)).by(0, itimers()...).note("those that count CPU time go with the process"),
 		home(37, "alarm", num("seconds")),
 		home(38, "setitimer", num("which"), rd("new", sizeItimer), wr("old", sizeItimer)).by(0, itimers()...).

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -22,7 +23,7 @@ import (
 
 // Where processes begin. The kernel begins each at its home; one that is likely to compute for long is sent where there is room as soon as
 // it is noticed, and not only when it has shown that it does. What past processes of its program have used is the best guess, and where
-// that is not known, what it has used itself (Harchol-Balter and Downey 1997).
+// that is not known, what it has used itself.
 
 // births is what is known of programs, and who was looked at.
 type births struct {
@@ -142,13 +143,17 @@ func (s *births) learn(name string, cpu time.Duration) {
 	p.Used, s.changed = time.Now().Unix(), true
 }
 
-// remains is how much more CPU time a process of a program is expected to use that has used so much.
+// remains is how much more CPU time a process of a program is expected to use that has used so much. Of those of an unknown program that
+// have used a, as many as a/x use x (Harchol-Balter and Downey 1997, section 3), up to an hour: on average a ln(hour/a) remain.
 func (s *births) remains(name string, used time.Duration) time.Duration {
 	if p := s.programs[name]; p != nil && p.Ends >= enoughEnds {
 		return max(used, time.Duration(p.CPU*1e9)-used)
 	}
-	return used
+	used = max(used, time.Millisecond)
+	return time.Duration(float64(used) * max(1, math.Log(longLife.Seconds()/used.Seconds())))
 }
+
+const longLife = time.Hour
 
 // unknownLife is expected of a process that has not begun, where its program is not known.
 const unknownLife = time.Second

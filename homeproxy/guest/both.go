@@ -103,6 +103,7 @@ func (g *Guest) exitThread(c *call, args [6]uint64) {
 	delete(g.tids, c.tid)
 	delete(g.back, c.host)
 	delete(g.cut, c.host)
+	delete(g.napping, c.host)
 	delete(g.seqs, c.tid)
 	delete(g.sentTo, c.tid)
 	g.Den.dropTask(c.host, g)

@@ -69,6 +69,7 @@ type Guest struct {
 	running  bool                    // it was let go: only then can a thread of it be stopped
 	cloning  map[int][5]uint64       // the arguments of the one clone that this agent makes through a host thread
 	inject   map[int]bool            // host threads that execute a call of ours
+	napping  map[int][2]uint64       // by host thread: the arguments of the last short sleep, where that was its last call of which this agent heard
 	cut      map[int]begun           // by host thread: the call in which it waits, although it is to make it again
 	retired  bool                    // the leading thread has ended, while others go on
 	partial  map[id.HomePID]partial  // transfers that a thread makes again of which a part is done
@@ -182,7 +183,7 @@ func New(o Options) (*Guest, error) {
 	g := &Guest{Process: o.Process, Epoch: o.Epoch, PID: o.PID, Den: o.Den, entry: o.Entry, listener: o.Listener, Region: o.Region,
 		Clocks: o.Clocks, link: o.Link, log: o.Log, code: o.Code,
 		tids: tids, back: map[int]id.HomePID{}, calls: map[id.HomePID]*call{}, seqs: map[id.HomePID]id.Seq{}, restarts: o.Restarts, until: o.Until,
-		sentTo: map[id.HomePID]sentTo{}, inject: map[int]bool{}, cut: map[int]begun{}, partial: map[id.HomePID]partial{}, stopping: map[int]bool{}, cloning: map[int][5]uint64{}, bearing: map[id.HomePID]*bearing{}, waits: map[id.HomePID]*wait{}, done: make(chan struct{})}
+		sentTo: map[id.HomePID]sentTo{}, inject: map[int]bool{}, napping: map[int][2]uint64{}, cut: map[int]begun{}, partial: map[id.HomePID]partial{}, stopping: map[int]bool{}, cloning: map[int][5]uint64{}, bearing: map[id.HomePID]*bearing{}, waits: map[id.HomePID]*wait{}, done: make(chan struct{})}
 	for tid, n := range o.Begun {
 		if th := g.threadOf(o.Image, tid); th != nil {
 			g.partial[tid] = partial{uint32(th.Regs.OrigRAX), th.Regs.Args(), n}
@@ -375,11 +376,15 @@ func (g *Guest) decide(n kern.Notif) {
 		}
 		c.nr, c.until = nr, until
 		c.restart = until == 0
+	} else if g.restarts[tid] != 0 { // a handler has ended what was to go on
+		delete(g.restarts, tid)
+		g.noteBlock(tid, 0)
 	}
 	if was.nr == c.nr {
 		c.begun = was.ret
 	}
 	delete(g.until, tid) // it is made again now, or a handler has ended it
+	delete(g.napping, c.host)
 	row := homeproxy.Lookup(c.nr)
 	class := row.Classify(n.Args)
 	if class != homeproxy.Guest && g.isEnding() {
@@ -391,7 +396,12 @@ func (g *Guest) decide(n kern.Notif) {
 	case homeproxy.Refuse:
 		g.send(n.ID, -int64(row.Errno))
 	case homeproxy.Home:
-		if (!row.Pending || !g.looks(c, n.Args)) && !g.device(c, n.Args) {
+		switch {
+		case g.naps(c, n.Args):
+			g.napping[c.host] = [2]uint64(n.Args[:2])
+			g.proceed(n.ID)
+		case row.Pending && g.looks(c, n.Args), g.device(c, n.Args):
+		default:
 			g.forward(c, row, n.Args)
 		}
 	case homeproxy.Both:
@@ -634,6 +644,7 @@ func (g *Guest) Freeze(p *tracer.Process, quit func() bool) ([]abi.Siginfo, erro
 	})
 	p.Quit = nil
 	g.unheard(p.Held()...)
+	g.wake(p.Held()...)
 	g.unsuspend(p.Held()...)
 	if err == nil {
 		err = g.link.Hold() // signals that come later find the process at home

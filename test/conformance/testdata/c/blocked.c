@@ -3,6 +3,7 @@
  * when it is due, and no sooner. Each names the manual page of its call.
  */
 #include "case.h"
+#include <sys/time.h>
 #include <linux/futex.h>
 #include <mqueue.h>
 #include <netinet/in.h>
@@ -508,6 +509,35 @@ CASE(send_to_a_full_socket)
 	EQ(send(s[0], b, 100, 0), 100);
 	close(s[0]);
 	close(s[1]);
+}
+
+static int64_t nanos(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000LL + t.tv_nsec;
+}
+
+/* Short sleeps, as the runtime of Go makes all the time: none is too short, none ends with EINTR unless a handler has run. */
+CASE(short_sleeps)
+{
+	for (int i = 0; i < 20; i++) {
+		struct timespec t = {0, 5000000}, rem = {7, 7};
+		int64_t began = nanos();
+		OK(syscall(SYS_nanosleep, &t, &rem));
+		IS(nanos() - began >= 5000000, "%lld ns", (long long)(nanos() - began));
+	}
+	caught(SIGALRM, 0);
+	struct timespec t = {0, 18000000}, rem = {7, 7};
+	struct itimerval in = {.it_value = {0, 4000}};
+	OK(setitimer(ITIMER_REAL, &in, NULL));
+	if (syscall(SYS_nanosleep, &t, &rem) == 0) /* the timer, at home, may take its time, or the sleep may have begun late */
+		for (int64_t began = MONO; seen == 0 && MONO - began < 5000;)
+			;
+	else
+		IS(rem.tv_sec == 0 && rem.tv_nsec <= 18000000, "%lld s %ld ns remain", (long long)rem.tv_sec, rem.tv_nsec);
+	EQ(seen, SIGALRM);
+	signal(SIGALRM, SIG_DFL);
 }
 
 /* A listener with a full queue: connect of a local socket waits for room, and its time limit is that of sending. */
