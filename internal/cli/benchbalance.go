@@ -7,17 +7,15 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"mosix/balancer"
+	"mosix/internal/config"
 	"mosix/internal/id"
 	"mosix/internal/lab"
 	"mosix/internal/sim"
@@ -55,7 +53,9 @@ type balanceJob struct {
 
 type benchBalance struct {
 	*app
-	cpuWords, lifetime, gap, policy string
+	cpuWords, lifetime, gap, policy, memoryWord string
+
+	memory uint64
 	jobs                            int
 	seed                            uint64
 	cpus                            []float64
@@ -88,6 +88,7 @@ the job takes alone on a whole processor, measured before. Needs root.`,
 	c.Flags().StringVar(&b.cpuWords, "cpus", "0.6,0.3,0.3,0.15", "processors of each node")
 	c.Flags().IntVar(&b.jobs, "jobs", 16, "how many jobs")
 	c.Flags().StringVar(&b.lifetime, "lifetime", "pareto:1:1:60", "work of a job, in seconds of a whole processor")
+	c.Flags().StringVar(&b.memoryWord, "memory", "8MiB", "memory of a job")
 	c.Flags().StringVar(&b.gap, "gap", "fixed:0", "time between one start and the next")
 	c.Flags().StringVar(&b.policy, "policy", "default", "policy of the agents: "+strings.Join(balancer.Names(), ", "))
 	c.Flags().Uint64Var(&b.seed, "seed", 1, "of the jobs")
@@ -116,23 +117,23 @@ func (b *benchBalance) parse() (err error) {
 	if b.jobs < 1 || slices.ContainsFunc(b.cpus, func(c float64) bool { return !(c >= 0.05 && c <= 64) }) {
 		return fmt.Errorf("--jobs %d, --cpus %s: want at least one job, and 0.05 to 64 processors for each node", b.jobs, b.cpuWords)
 	}
+	if b.memory, err = config.ParseBytes(b.memoryWord); err != nil || b.memory > 1<<30 {
+		return fmt.Errorf("--memory %s: want a size, 1GiB at most (%v)", b.memoryWord, err)
+	}
 	rng := rand.New(rand.NewPCG(b.seed, 1))
 	at := 0.0
 	b.works = nil
 	for range b.jobs {
-		b.works = append(b.works, sim.Work{At: time.Duration(at * 1e9), Work: life.Draw(rng), Bytes: burnBytes})
+		b.works = append(b.works, sim.Work{At: time.Duration(at * 1e9), Work: life.Draw(rng), Bytes: max(b.memory, 1)})
 		at += gap.Draw(rng)
 	}
 	return nil
 }
 
-// burnBytes is what a bench-burn has of memory, about.
-const burnBytes = 12 << 20
-
 func (b *benchBalance) run(ctx context.Context) (r balanceReport, err error) {
 	r = balanceReport{Policy: b.policy, Seed: b.seed, CPUs: b.cpus}
 	_, story, err := sim.Tell(sim.Config{Nodes: len(b.cpus), CPUs: b.cpus, Trace: b.works, AtHome: true, Policy: b.policy, Seed: b.seed,
-		Fixed: 50 * time.Millisecond, Memory: sim.Fixed(burnBytes)})
+		Fixed: balancer.DefaultCosts().Fixed, Bandwidth: balancer.DefaultCosts().Bandwidth})
 	if err != nil {
 		return r, err
 	}
@@ -179,7 +180,7 @@ func (b *benchBalance) inLab(ctx context.Context, speed float64) (played []burnt
 		return nil, nil, err
 	}
 	defer func() { err = errors.Join(err, l.Down()) }()
-	plan := burnPlan{Speed: speed}
+	plan := burnPlan{Speed: speed, Memory: b.memory}
 	for _, w := range b.works {
 		plan.At, plan.Work = append(plan.At, w.At.Seconds()), append(plan.Work, w.Work)
 	}
@@ -238,112 +239,4 @@ func (b *benchBalance) print(r balanceReport) error {
 	}
 	_, err := fmt.Fprintf(b.out, "lab / simulator: %.2f\n", r.Ratio)
 	return err
-}
-
-// ---- the jobs
-
-// burnPlan is what bench-jobs is to do: work in CPU seconds, at seconds from now.
-type burnPlan struct {
-	Speed float64   `json:"speed"` // turns in a CPU second
-	At    []float64 `json:"at"`
-	Work  []float64 `json:"work"`
-}
-
-// burnt is a job that has ended.
-type burnt struct {
-	PID     int     `json:"pid"`
-	Seconds float64 `json:"seconds"` // from its start to its end
-}
-
-func (a *app) benchJobsCommand() *cobra.Command {
-	var words string
-	c := &cobra.Command{
-		Use:    "bench-jobs --plan PLAN",
-		Short:  "Run jobs that compute, and tell how long each took (used by bench balance)",
-		Hidden: true,
-		Args:   cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			var plan burnPlan
-			if err := json.Unmarshal([]byte(words), &plan); err != nil || len(plan.At) != len(plan.Work) || !(plan.Speed > 0) {
-				return usagef("--plan %s: not what bench balance writes (%v)", words, err)
-			}
-			out := make([]burnt, len(plan.Work))
-			errs := make([]error, len(out))
-			began := time.Now()
-			var wg sync.WaitGroup
-			for i, w := range plan.Work {
-				time.Sleep(time.Until(began.Add(time.Duration(plan.At[i] * 1e9))))
-				start := time.Now()
-				cmd := burner(uint64(w * plan.Speed))
-				if err := cmd.Start(); err != nil {
-					return fmt.Errorf("start a job: %w", err)
-				}
-				wg.Go(func() {
-					errs[i] = cmd.Wait()
-					out[i] = burnt{cmd.Process.Pid, time.Since(start).Seconds()}
-				})
-			}
-			wg.Wait()
-			if err := errors.Join(errs...); err != nil {
-				return err
-			}
-			return json.NewEncoder(a.out).Encode(out)
-		},
-	}
-	c.Flags().StringVar(&words, "plan", "", "the jobs")
-	return c
-}
-
-// burner makes a process that computes for so many turns.
-func burner(turns uint64) *exec.Cmd {
-	c := exec.Command("/proc/self/exe", "bench-burn", "--turns", strconv.FormatUint(turns, 10))
-	c.Env = append(os.Environ(), "GOMAXPROCS=1", "GODEBUG=asyncpreemptoff=1") // its one thread is left alone
-	c.Stderr = os.Stderr
-	return c
-}
-
-func (a *app) benchBurnCommand() *cobra.Command {
-	var turns uint64
-	c := &cobra.Command{
-		Use:    "bench-burn --turns N",
-		Short:  "Compute (used by bench balance)",
-		Hidden: true,
-		Args:   cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			if burn(turns) == 0 { // which it never is: the compiler does not know
-				return errors.New("the numbers ran out")
-			}
-			return nil
-		},
-	}
-	c.Flags().Uint64Var(&turns, "turns", 0, "of the computation")
-	return c
-}
-
-// burn makes turns of a xorshift generator (Marsaglia 2003), whose state is never 0.
-func burn(turns uint64) uint64 {
-	x := uint64(88172645463325252)
-	for range turns {
-		x ^= x << 13
-		x ^= x >> 7
-		x ^= x << 17
-	}
-	return x
-}
-
-// burnSpeed measures how many turns a job makes in a CPU second: the best of a few tries, for others can only slow it down.
-func burnSpeed(ctx context.Context) (best float64, err error) {
-	const turns = 400_000_000
-	for range 3 {
-		c := burner(turns)
-		if err := c.Run(); err != nil {
-			return 0, err
-		}
-		used := c.ProcessState.SysUsage().(*syscall.Rusage)
-		best = max(best, turns/(time.Duration(used.Utime.Nano()+used.Stime.Nano()).Seconds()))
-		if err := ctx.Err(); err != nil {
-			return 0, context.Cause(ctx)
-		}
-	}
-	return best, nil
 }

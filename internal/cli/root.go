@@ -72,7 +72,7 @@ Exit status: 0 done, 1 failed, 2 wrong command line, 3 refused (the process may 
 	root.PersistentFlags().StringVar(&a.socket, "socket", api.Socket, "control socket of the agent")
 	root.AddCommand(
 		a.statusCommand(), a.psCommand(), a.movesCommand(), a.migrateCommand(), a.runCommand(), a.moverCommand(), a.explainCommand(),
-		a.checkCommand(), a.simCommand(), a.benchCommand(), a.benchLoadCommand(), a.benchJobsCommand(), a.benchBurnCommand(), a.demoCommand(), a.demoNodeCommand(), a.demoLoadCommand(),
+		a.checkCommand(), a.simCommand(), a.benchCommand(), a.benchLoadCommand(), a.benchJobsCommand(), a.demoCommand(), a.demoNodeCommand(), a.demoLoadCommand(),
 		a.docsCommand(), a.versionCommand(), labCommand(), labInitCommand(), clusterCommand(),
 	)
 	root.AddCommand(a.eventsCommand(), a.whyNotCommand())
