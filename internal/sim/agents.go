@@ -223,13 +223,14 @@ func (c *cluster) period(n *node) {
 
 // entry is what a node says of itself.
 func (c *cluster) entry(n *node) gossip.Entry {
-	milli := func(v float64) uint32 { return uint32(math.Max(v, 0)*1000 + 0.5) }
+	milli := func(v float64) uint32 { return uint32(math.Max(v, 0)*100+0.5) * 10 } // as agents do
+	const memory = 16 << 20
 	var caps uint64
 	if n.present {
 		caps = noGuests
 	}
 	return gossip.Entry{Caps: caps, LoadMilli: milli(math.Min(n.meter.Mean(n.clock()), n.atPresent())), UpperMilli: milli(n.meter.Exported(n.clock())), CPUMilli: milli(n.capacity.CPUs),
-		SpeedMilli: milli(n.capacity.Speed), MemTotal: c.conf.ram(n.i), MemFree: c.free(n), ReserveMilli: milli(n.meter.Promised(n.clock()))}
+		SpeedMilli: milli(n.capacity.Speed), MemTotal: c.conf.ram(n.i), MemFree: c.free(n) / memory * memory, ReserveMilli: milli(n.meter.Promised(n.clock()))}
 }
 
 // noGuests is set in the entry of a node that takes none, as agents have it.
@@ -243,8 +244,8 @@ func (c *cluster) free(n *node) uint64 { return c.conf.ram(n.i) - min(c.conf.ram
 // send lets what the gossip of n has to say travel.
 func (c *cluster) send(n *node) {
 	for _, p := range n.gossip.Ready().Send {
-		const each = 16 // of so many messages the bytes of one are counted
-		if c.tally.messages++; c.tally.messages%each == 0 {
+		const each = 16 // of so many messages the bytes of one, drawn at random, are counted
+		if c.tally.rng.IntN(each) == 0 {
 			c.tally.bytes += each * float64(len(p.Msg.Encode())+carrierBytes)
 		}
 		if c.conf.Loss > 0 && c.rng.Float64() < c.conf.Loss {

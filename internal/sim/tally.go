@@ -2,6 +2,7 @@ package sim
 
 import (
 	"math"
+	"math/rand/v2"
 	"slices"
 	"time"
 )
@@ -56,7 +57,7 @@ type tally struct {
 	oldests   float64 // sum of the oldest ages of the views that were looked at
 	views     int
 	bytes     float64
-	messages  int
+	rng       *rand.Rand // which messages are counted
 	lost      int
 	abroad    int       // moves between sites
 	left      []float64 // seconds that the guests of a node took to go when its owner came
@@ -81,6 +82,7 @@ type Point struct {
 
 func (t *tally) init(c *Config) {
 	t.conf, t.first = c, int(c.Warmup*float64(c.Jobs))
+	t.rng = rand.New(rand.NewPCG(c.Seed, 3000))
 	t.slowdowns = make([]float64, 0, c.Jobs-t.first)
 }
 
