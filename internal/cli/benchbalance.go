@@ -56,10 +56,10 @@ type benchBalance struct {
 	cpuWords, lifetime, gap, policy, memoryWord string
 
 	memory uint64
-	jobs                            int
-	seed                            uint64
-	cpus                            []float64
-	works                           []sim.Work
+	jobs   int
+	seed   uint64
+	cpus   []float64
+	works  []sim.Work
 }
 
 func (a *app) benchBalanceCommand() *cobra.Command {
