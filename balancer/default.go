@@ -11,8 +11,8 @@ import (
 	"mosix/internal/id"
 )
 
-// Default is to become the policy of agents that are not told otherwise, which run mosix as yet: a process moves where it wins more than the move costs, to the best
-// of three nodes that are asked; a node that is idle asks for work; and a process that is about to begin does so where there is room.
+// Default is the policy of agents that are not told otherwise: a process moves where it wins more than the move costs, to the best of three
+// nodes that are asked; a node that is idle asks for work; and a process that is about to begin does so where there is room.
 //
 // The criterion is that of Harchol-Balter and Downey (1997, section 5): half of the processes that have used a of CPU time use 2a, so
 // that the time used is the best guess of what remains. To ask a few of those that look best, and one at random, is against old news

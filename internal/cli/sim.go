@@ -69,7 +69,7 @@ seconds, or have a unit; sizes are bytes, or have KiB, MiB, GiB.`,
 	fl.Float64Var(&conf.Rho, "rho", 0.7, "work that arrives, as a share of what all nodes can do")
 	fl.IntVar(&conf.Jobs, "jobs", 20000, "how many jobs count, with those of the warm-up")
 	fl.BoolVar(&conf.Batch, "batch", false, "start all jobs at once, on random nodes as evenly as it goes, instead of one after the other")
-	fl.StringVar(&f.policies, "policy", "mosix", "policies to play, separated by commas")
+	fl.StringVar(&f.policies, "policy", "default", "policies to play, separated by commas")
 	fl.StringVar(&f.lifetime, "lifetime", "pareto:1:1:3600", "work of a job, in seconds of a standard processor")
 	fl.StringVar(&f.memory, "memory", "lognormal:32MiB:1", "memory of a job")
 	fl.DurationVar(&conf.Fixed, "fixed", 100*time.Millisecond, "how long a move stops a job, besides its memory")

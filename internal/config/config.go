@@ -116,7 +116,7 @@ func Default() Config {
 	name, _ := os.Hostname()
 	return Config{
 		Name: name, StateDir: "/var/lib/mosix", RunDir: "/run/mosix", Port: 7946, MDNS: true, Metrics: "127.0.0.1:9464",
-		Policy: "mosix", Period: Duration(time.Second), Lease: Duration(10 * time.Minute), MoveLease: Duration(10 * time.Second),
+		Policy: "default", Period: Duration(time.Second), Lease: Duration(10 * time.Minute), MoveLease: Duration(10 * time.Second),
 		IndexEvery: Duration(10 * time.Second), Rules: RulesPath, LogLevel: "info", Owner: "auto", OwnerIdle: Duration(5 * time.Minute),
 	}
 }
