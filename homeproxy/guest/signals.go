@@ -257,16 +257,8 @@ func (g *Guest) gone() bool { return kern.IsGone(kern.Kill(g.PID, 0)) }
 // letGo releases a thread that was held alone. A SIGSTOP that our stop has taken out of its queue was sent by this agent: it is
 // sent again, where the shadow is still stopped.
 func (g *Guest) letGo(t *tracer.Thread) error {
-	stopped := false
-	keep := t.Stash[:0]
-	for _, si := range t.Stash {
-		if si.Signo() == abi.SIGSTOP {
-			stopped = true
-		} else {
-			keep = append(keep, si)
-		}
-	}
-	t.Stash = keep
+	stopped := t.Owed
+	t.Owed = false
 	defer g.watched(t.TID)()
 	g.mu.Lock()
 	g.inject[t.TID] = true

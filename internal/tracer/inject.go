@@ -479,18 +479,13 @@ func (t *Thread) release() error {
 
 // detach lets the thread go, which was put back.
 func (t *Thread) detach() error {
-	last := 0
 	var err error
 	if t.enters() {
 		if err = t.enter(); errors.Is(err, ErrGone) {
 			return err
 		}
-		for _, si := range t.Stash { // SIGSTOP at most
-			last = si.Signo()
-		}
-		t.Stash = nil
 	}
-	return errors.Join(err, gone(kern.Detach(t.TID, last)))
+	return errors.Join(err, t.payStop(), gone(kern.Detach(t.TID, 0)))
 }
 
 // Abandon lets the thread go as it stands: the caller has set its registers. Unless it was put back, its signals are blocked.
@@ -501,7 +496,7 @@ func (t *Thread) Abandon() error {
 			return gone(err)
 		}
 	}
-	return gone(kern.Detach(t.TID, 0))
+	return errors.Join(t.payStop(), gone(kern.Detach(t.TID, 0)))
 }
 
 // Go lets the thread go, which was put back, as Release does.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sort"
 	"strconv"
 	"time"
@@ -48,6 +49,7 @@ type Thread struct {
 	Mask  uint64
 	Stash []abi.Siginfo // signals that our stops took out of the kernel's queue; Release gives them back
 	Taken int           // how many of Stash an image has
+	Owed  bool          // our stops have taken a SIGSTOP, too, which no mask keeps away: it is sent again when the thread is let go
 	Begun uint64        // how much of a transfer was done that a stop has ended, bytes
 	Until int64         // when the wait would be over that a stop has ended, by CLOCK_MONOTONIC of home, ns; 0: no time was set
 
@@ -274,10 +276,32 @@ func (t *Thread) keepSignal() error {
 	if err != nil {
 		return gone(err)
 	}
-	if !comesAgain(si) {
+	switch {
+	case si.Signo() == abi.SIGSTOP:
+		t.Owed = true
+	case !comesAgain(si):
 		t.Stash = append(t.Stash, si)
 	}
 	return nil
+}
+
+// payStop sends the SIGSTOP again that our stops have taken, just before the thread is let go. A SIGCONT that has come since has ended that
+// stop; another SIGSTOP would take it out of the queue.
+func (t *Thread) payStop() error {
+	if !t.Owed {
+		return nil
+	}
+	t.Owed = false
+	for _, shared := range []bool{false, true} {
+		infos, err := kern.PeekSiginfo(t.TID, shared)
+		if err != nil {
+			return gone(err)
+		}
+		if slices.ContainsFunc(infos, func(si abi.Siginfo) bool { return si.Signo() == abi.SIGCONT }) {
+			return nil
+		}
+	}
+	return gone(kern.Tgkill(t.Proc.PID, t.TID, abi.SIGSTOP))
 }
 
 // comesAgain reports whether a signal is an instruction's fault: the instruction has not been executed, and faults again, with

@@ -321,7 +321,7 @@ func (m *homeward) capture(t *returner) (img image.Process, err error) {
 	}
 	// What stopped the guest is the shadow's business, where the stop itself is: it does not travel.
 	for _, x := range p.Held() {
-		x.Stash = withoutStops(x.Stash)
+		x.Owed = false
 	}
 	_, vvar, err := freeze.Areas(p)
 	if err != nil {

@@ -161,6 +161,9 @@ func (m *source) hold(t *traveller) error {
 			return err
 		}
 	}
+	if l := p.Leader(); l != nil { // it may have been continued since it was looked at
+		t.stopped = l.Halted
+	}
 	// A file that is closed again may have been read so.
 	if t.src.Uffd != nil && (freeze.ReadsDirectly(p.PID) || freeze.DiskReads(p.PID) != t.read) {
 		m.env.Log.Debug("read from a disk while it was copied: it is taken whole", "process", t.id)

@@ -1,0 +1,100 @@
+package tracer
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"mosix/internal/abi"
+	"mosix/internal/stub"
+)
+
+// A SIGSTOP that comes while a process is held stops it when it is let go; and a SIGCONT that comes after it is not lost for that.
+func TestStopWhileHeld(t *testing.T) {
+	for _, continued := range []bool{true, false} {
+		t.Run(fmt.Sprintf("continued=%v", continued), func(t *testing.T) {
+			cmd := exec.Command("sh", "-c", `trap "echo continued; exit" CONT; echo ready; while :; do :; done`)
+			out, err := cmd.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+			r := bufio.NewReader(out)
+			if s, err := r.ReadString('\n'); s != "ready\n" {
+				t.Fatalf("it said %q, %v", s, err)
+			}
+			err = Run(func() error {
+				p, err := Open(cmd.Process.Pid, stub.Load())
+				if err != nil {
+					return err
+				}
+				defer p.Close()
+				if err := p.SeizeAll(); err != nil {
+					return err
+				}
+				l := p.Leader()
+				if err := p.Plant(l, stub.Base, 1); err != nil {
+					return err
+				}
+				if err := cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+					return err
+				}
+				for range 3 {
+					if _, err := l.MustCall("getpid", abi.SysGetpid); err != nil {
+						return err
+					}
+				}
+				if !l.Owed {
+					return fmt.Errorf("the SIGSTOP was not noticed")
+				}
+				if continued {
+					if err := cmd.Process.Signal(syscall.SIGCONT); err != nil {
+						return err
+					}
+				}
+				if err := p.Uproot(l); err != nil {
+					return err
+				}
+				return p.ReleaseAll()
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !continued {
+				stopped := func() bool {
+					b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", cmd.Process.Pid))
+					return err == nil && strings.Contains(string(b), ") T ")
+				}
+				for late := time.Now().Add(5 * time.Second); !stopped(); time.Sleep(time.Millisecond) {
+					if time.Now().After(late) {
+						t.Fatal("it is not stopped")
+					}
+				}
+				if err := cmd.Process.Signal(syscall.SIGCONT); err != nil {
+					t.Fatal(err)
+				}
+			}
+			said := make(chan string, 1)
+			go func() {
+				s, _ := r.ReadString('\n')
+				said <- s
+			}()
+			select {
+			case s := <-said:
+				if s != "continued\n" {
+					t.Errorf("it said %q", s)
+				}
+			case <-time.After(5 * time.Second):
+				t.Error("its handler of SIGCONT did not run")
+			}
+		})
+	}
+}
