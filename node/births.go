@@ -199,6 +199,8 @@ func (b *balance) bear(v balancer.View) {
 	s := &b.births
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	placer, places := b.policy.(balancer.Placer)
+	places = places && !stay && !s.placing.Load() // otherwise the next look is theirs
 	var todo []young
 	for i, x := range slices.Concat(old, fresh) {
 		if guests[x.PID] {
@@ -208,7 +210,7 @@ func (b *balance) bear(v balancer.View) {
 		if away[p] {
 			continue
 		}
-		if s.note(p, x.PID, x.Command, x.CPU+used[p]); i < len(old) || s.tried[p] >= birthLooks || stay {
+		if s.note(p, x.PID, x.Command, x.CPU+used[p]); i < len(old) || s.tried[p] >= birthLooks || !places {
 			continue
 		}
 		s.tried[p]++
@@ -221,10 +223,10 @@ func (b *balance) bear(v balancer.View) {
 		}
 	}
 	s.end(away)
-	placer, ok := b.policy.(balancer.Placer)
-	if !ok || len(todo) == 0 || !s.placing.CompareAndSwap(false, true) {
+	if len(todo) == 0 {
 		return
 	}
+	s.placing.Store(true)
 	n.goes(func() {
 		defer s.placing.Store(false)
 		b.placeAll(placer, v, todo)

@@ -202,6 +202,9 @@ func (n *Node) Place(ctx context.Context, asker control.Asker, req api.PlaceRequ
 	case stays != "":
 		out.Why = stays
 		return out, nil
+	case privileged(int(req.PID)):
+		out.Why = "it has rights of root, which no other node gets by itself"
+		return out, nil
 	case !ok:
 		out.Why = fmt.Sprintf("policy %s lets everything begin at home", n.balance.policy.Name())
 		return out, nil
