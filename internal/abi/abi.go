@@ -146,6 +146,12 @@ func (s *Siginfo) ReadyFD() (fd int, ok bool) {
 // TimerID is, with SITimer, the number of the POSIX timer.
 func (s *Siginfo) TimerID() int { return int(int32(binary.LittleEndian.Uint32(s[16:]))) }
 
+// Overruns is, with SITimer, how often the timer has expired besides before the signal was taken.
+func (s *Siginfo) Overruns() int32 { return int32(binary.LittleEndian.Uint32(s[20:])) }
+
+// SetOverruns sets what Overruns returns.
+func (s *Siginfo) SetOverruns(n int32) { binary.LittleEndian.PutUint32(s[20:], uint32(n)) }
+
 // Codes of siginfo.
 const (
 	SIUser  = 0

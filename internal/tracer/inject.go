@@ -404,14 +404,16 @@ func (t *Thread) QueueSignals(infos []abi.Siginfo, process bool) error {
 	return nil
 }
 
-// TakeSignal makes the thread dequeue one signal sig: its own, or one of its process. The process has a region.
-func (t *Thread) TakeSignal(sig int) error {
-	const setOff, zeroOff = 9216, 9216 + 16
+// TakeSignal makes the thread dequeue one signal sig: its own, or one of its process. Where there was none, ok is false. The process has a
+// region.
+func (t *Thread) TakeSignal(sig int) (si abi.Siginfo, ok bool, err error) {
+	const setOff, zeroOff, infoOff = 9216, 9216 + 16, 9216 + 64
 	g := t.Proc.Region
 	binary.LittleEndian.PutUint64(g.Scratch()[setOff:], abi.SigBit(sig))
 	clear(g.Scratch()[zeroOff : zeroOff+16])
-	_, err := t.Call(abi.SysRtSigtimedwait, uint64(g.Addr(stub.ScratchOff+setOff)), 0, uint64(g.Addr(stub.ScratchOff+zeroOff)), 8)
-	return err
+	ret, err := t.Call(abi.SysRtSigtimedwait, uint64(g.Addr(stub.ScratchOff+setOff)), uint64(g.Addr(stub.ScratchOff+infoOff)), uint64(g.Addr(stub.ScratchOff+zeroOff)), 8)
+	copy(si[:], g.Scratch()[infoOff:])
+	return si, err == nil && ret == int64(sig), err
 }
 
 // ownIDs are the numbers of process and thread in their own PID namespace.

@@ -47,17 +47,28 @@ func drain(p *tracer.Process, m *image.Process) error {
 			continue
 		}
 		for _, si := range m.Threads[i].Pending[t.Taken:] {
-			if err := t.TakeSignal(si.Signo()); err != nil {
+			if err := take(t, si, false); err != nil {
 				return err
 			}
 		}
 	}
 	for _, si := range m.Pending {
-		if err := p.Leader().TakeSignal(si.Signo()); err != nil {
+		if err := take(p.Leader(), si, true); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// take takes a signal from the kernel's queue that an image has as it was then. A timer that has expired again since says so only now: that
+// is one more signal, which goes the way of those that come later.
+func take(t *tracer.Thread, si abi.Siginfo, process bool) error {
+	now, ok, err := t.TakeSignal(si.Signo())
+	if more := now.Overruns() - si.Overruns(); err == nil && ok && now.Code() == abi.SITimer && si.Code() == abi.SITimer && now.TimerID() == si.TimerID() && more > 0 {
+		now.SetOverruns(more - 1)
+		return t.QueueSignal(now, process)
+	}
+	return err
 }
 
 // Undrain queues again, in the held process, what its record has and its kernel no more: a parking was cut short.
