@@ -68,6 +68,10 @@ func (p Default) processors(v View, now time.Duration, rng *rand.Rand) Decision 
 		d.Why = why
 		return d
 	}
+	if here, best := v.Self.Capacity().Slowdown(n), emptiest(v); here <= best && len(v.Nodes) > 0 { // as on most nodes, most of the time
+		d.Why = fmt.Sprintf("nobody would fare better elsewhere: slowdown %.2f here, %.2f on a node that is empty", here, best)
+		return d
+	}
 	targets, why := p.targets(recent(v), now, rng)
 	d.Why = why
 	for len(d.Moves) < slots && len(pool) > 0 && len(targets) > 0 {
@@ -93,6 +97,15 @@ func (p Default) processors(v View, now time.Duration, rng *rand.Rand) Decision 
 		d.Why = "no further process gains by a move"
 	}
 	return d
+}
+
+// emptiest is the slowdown of a process that is alone on the fastest of the other nodes.
+func emptiest(v View) float64 {
+	best := math.Inf(1)
+	for i := range v.Nodes {
+		best = math.Min(best, v.Nodes[i].Capacity().Alone())
+	}
+	return best
 }
 
 // barredSome tells whether a process of the pool may not go to a node.

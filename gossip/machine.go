@@ -165,7 +165,11 @@ func (m *Machine) Ready() Ready {
 
 // View is what the node knows of others, newest first, with ages as of now.
 func (m *Machine) View(now time.Duration) []Entry {
-	out := make([]Entry, 0, len(m.vec))
+	return m.AppendView(make([]Entry, 0, len(m.vec)), now)
+}
+
+// AppendView appends View to out.
+func (m *Machine) AppendView(out []Entry, now time.Duration) []Entry {
 	for _, r := range m.rank() {
 		out = append(out, m.at(r.i, now))
 	}

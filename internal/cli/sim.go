@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
@@ -157,6 +158,7 @@ func simulate(conf sim.Config, f simFlags) (r simReport, stories []sim.Story, er
 	}
 	r.Results, stories = make([]sim.Result, len(runs)), make([]sim.Story, len(runs))
 	errs := make([]error, len(runs))
+	defer debug.SetGCPercent(debug.SetGCPercent(400)) // a large cluster makes much of what is soon forgotten
 	var wg sync.WaitGroup
 	free := make(chan struct{}, runtime.GOMAXPROCS(0))
 	for i, one := range runs {

@@ -301,20 +301,23 @@ func (c *cluster) view(n *node, period time.Duration) balancer.View {
 }
 
 // others is what n knows of the other nodes.
+// It is good until the next call: policies keep nothing of what they look at.
 func (c *cluster) others(n *node) []balancer.Node {
-	es := n.gossip.View(n.clock())
-	out := make([]balancer.Node, 0, len(es))
-	for _, e := range es {
+	c.entries = n.gossip.AppendView(c.entries[:0], n.clock())
+	out := c.known[:0]
+	for i := range c.entries {
+		e := &c.entries[i]
 		unfit := ""
 		switch {
 		case e.Caps&noGuests != 0:
 			unfit = "it takes no guests"
-		case c.byName[e.Node].dead:
+		case len(c.conf.Faults) > 0 && c.byName[e.Node].dead:
 			unfit = "dead"
 		}
 		out = append(out, balancer.Node{Name: e.Node, Unfit: unfit, Exported: float64(e.UpperMilli) / 1000, Load: float64(e.LoadMilli) / 1000, Age: e.Age,
 			CPUs: float64(e.CPUMilli) / 1000, Speed: float64(e.SpeedMilli) / 1000, MemFree: e.MemFree, MemTotal: e.MemTotal})
 	}
+	c.known = out
 	return out
 }
 

@@ -24,7 +24,10 @@ type cluster struct {
 	started  int
 	open     int // jobs that count and have not ended
 	sides    int // of the network, that were cut off
-	tally    tally
+
+	entries []gossip.Entry  // scratch
+	known   []balancer.Node // likewise
+	tally   tally
 }
 
 // driver is what places jobs and moves them: agents, or a yardstick.
