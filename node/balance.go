@@ -126,7 +126,10 @@ func (b *balance) entry() gossip.Entry {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	milli := func(v float64) uint32 { return uint32(max(v, 0)*100+0.5) * 10 } // hundredths are enough, and shorter
-	const memory = 16 << 20                                                   // likewise
+	memory := uint64(16 << 20)                                                // likewise, where there is enough
+	if b.snap.MemTotal < 4<<30 {
+		memory = 1 << 20
+	}
 	return gossip.Entry{Node: n.name, LoadMilli: milli(b.meter.Mean(now())), UpperMilli: milli(b.meter.Exported(now())), CPUMilli: milli(b.snap.CPUs),
 		SpeedMilli: milli(b.snap.Speed), MemTotal: (b.snap.MemTotal + memory - 1) / memory * memory, MemFree: b.snap.MemFree / memory * memory, Guests: uint32(guests), Away: uint32(aways),
 		ReserveMilli: milli(b.meter.Promised(now())), Caps: caps}
