@@ -34,6 +34,12 @@ func Accept(v View, o Offer, _ time.Duration) Answer {
 		a.Why = fmt.Sprintf("%s takes no guests: %s", t.Name, t.Unfit)
 		return a
 	}
+	if o.Booked {
+		a.OK, a.Why = true, fmt.Sprintf("%s has booked a place for %s", t.Name, o.Process)
+		a.There = t.Capacity().Slowdown(t.True + t.Capacity().Of(weight(o.Ready)))
+		a.Load += t.Capacity().Of(weight(o.Ready))
+		return a
+	}
 	if o.Relief {
 		a.OK, a.Why = true, fmt.Sprintf("%s is short of memory: %s are free here", o.From, bytesText(a.MemFree))
 		a.There = t.Capacity().Slowdown(t.True + t.Capacity().Of(weight(o.Ready)))

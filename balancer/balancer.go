@@ -113,6 +113,7 @@ type Offer struct {
 	Bytes    uint64
 	Explicit bool // somebody ordered this move: whether it helps is not asked
 	Birth    bool // it has not begun yet
+	Booked   bool `json:"-"` // the target has said yes before, and knows it itself: whether it helps is not asked again
 	Relief   bool // memory is short at the source: whether its processor helps is not asked
 }
 

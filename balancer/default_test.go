@@ -155,3 +155,24 @@ func TestBarredNodes(t *testing.T) {
 		t.Errorf("%s is best: %s", n.Name, why)
 	}
 }
+
+// A place that was booked is kept although it would not help any more; not where the node takes nobody, or has no room.
+func TestBookedPlaces(t *testing.T) {
+	v := balancer.View{Self: one("n2", 5, 0)}
+	o := balancer.Offer{Process: id.Process{Home: "n1", PID: 7}, From: "n1", Load: 2, CPUs: 1, Speed: 1, Ready: 1, Bytes: 1 << 20}
+	if a := balancer.Accept(v, o, 0); a.OK {
+		t.Errorf("it would not help, and is taken: %+v", a)
+	}
+	o.Booked = true
+	if a := balancer.Accept(v, o, 0); !a.OK {
+		t.Errorf("a booked place is not kept: %+v", a)
+	}
+	v.Self.Unfit = "blocked"
+	if a := balancer.Accept(v, o, 0); a.OK {
+		t.Errorf("a node that takes no guests takes one: %+v", a)
+	}
+	v.Self.Unfit, v.Self.MemTotal, v.Self.MemFree = "", 1<<30, 1<<20
+	if a := balancer.Accept(v, o, 0); a.OK {
+		t.Errorf("a node without room takes one: %+v", a)
+	}
+}

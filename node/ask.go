@@ -81,6 +81,10 @@ func (n *Node) onControl(c transport.Conn) {
 		left, pinned = r.left[q.To], r.pinned
 	}
 	n.mu.Unlock()
+	barred := ""
+	if fits {
+		barred = n.barredFrom(q.Process, r, q.To)
+	}
 	switch {
 	case q.Op != "pass-on":
 		res = api.MigrateResult{Result: api.ResultFailed, Error: fmt.Sprintf("%s does not know the request %q", n.name, q.Op)}
@@ -88,8 +92,8 @@ func (n *Node) onControl(c transport.Conn) {
 		res = api.MigrateResult{Result: api.ResultFailed, Error: fmt.Sprintf("%v is not a guest of %s", q.Process, c.Peer())}
 	case pinned:
 		res = api.MigrateResult{Result: api.ResultRefused, Refusals: image.Refusals{{What: "locked", Why: "The process is locked: its home's balancer leaves it where it is (mosixctl lock)."}}}
-	case n.barredFrom(q.Process, r, q.To) != "":
-		res = api.MigrateResult{Result: api.ResultRefused, Refusals: image.Refusals{{What: "not-for-it", Why: fmt.Sprintf("%s is not for it: %s.", q.To, n.barredFrom(q.Process, r, q.To))}}}
+	case barred != "":
+		res = api.MigrateResult{Result: api.ResultRefused, Refusals: image.Refusals{{What: "not-for-it", Why: fmt.Sprintf("%s is not for it: %s.", q.To, barred)}}}
 	case time.Since(left) < backHold && !q.Relief: // only home knows where it has been
 		res = api.MigrateResult{Result: api.ResultRefused, Refusals: image.Refusals{{What: "came-from-there", Why: fmt.Sprintf(
 			"The process left %s %.0f s ago, and does not go back so soon.", q.To, time.Since(left).Seconds())}}}

@@ -381,9 +381,7 @@ func (b *balance) outcome(m balancer.Move, at time.Duration, result string, byte
 func (b *balance) accept(from id.Node, o ferry.Offer) (bool, string) {
 	offer := balancer.Offer{Process: o.Process, From: from, Load: o.Load, CPUs: o.CPUs, Speed: o.Speed, Ready: o.Ready, Bytes: o.Bytes, Explicit: o.Explicit, Relief: o.Relief}
 	b.mu.Lock()
-	if b.meter.Holds(o.Process, now()) { // this node has said yes: whether it would still help is not asked again
-		offer.Explicit = true
-	}
+	offer.Booked = b.meter.Holds(o.Process, now())
 	b.mu.Unlock()
 	a := b.book(offer)
 	return a.OK, a.Why

@@ -201,7 +201,7 @@ func (b *balance) bear(v balancer.View) {
 	defer s.mu.Unlock()
 	placer, places := b.policy.(balancer.Placer)
 	places = places && !stay && !s.placing.Load() // otherwise the next look is theirs
-	var todo []young
+	var due []young
 	for i, x := range slices.Concat(old, fresh) {
 		if guests[x.PID] {
 			continue
@@ -215,7 +215,7 @@ func (b *balance) bear(v balancer.View) {
 		}
 		s.tried[p]++
 		life := s.remains(s.running[p].program, x.CPU)
-		todo = append(todo, young{p, x, balancer.Birth{Life: life, Bytes: x.RSS, Cost: birthFactor * costs.Of(x.RSS)}})
+		due = append(due, young{p, x, balancer.Birth{Life: life, Bytes: x.RSS, Cost: birthFactor * costs.Of(x.RSS)}})
 	}
 	for p := range away {
 		if l := s.running[p]; l != nil {
@@ -223,13 +223,13 @@ func (b *balance) bear(v balancer.View) {
 		}
 	}
 	s.end(away)
-	if len(todo) == 0 {
+	if len(due) == 0 {
 		return
 	}
 	s.placing.Store(true)
 	n.goes(func() {
 		defer s.placing.Store(false)
-		b.placeAll(placer, v, todo)
+		b.placeAll(placer, v, due)
 	})
 }
 
@@ -237,13 +237,13 @@ func (b *balance) bear(v balancer.View) {
 const birthFactor = 3
 
 // placeAll lets the young go where the policy wants them, one after the other.
-func (b *balance) placeAll(policy balancer.Placer, v balancer.View, todo []young) {
+func (b *balance) placeAll(policy balancer.Placer, v balancer.View, due []young) {
 	n := b.n
 	one := v.Self.Capacity().Of(1)
-	for _, y := range todo {
+	for _, y := range due {
 		v.Self.Now = max(0, v.Self.Now-v.Self.Capacity().Of(y.ReadyTasks))
 	}
-	for _, y := range todo {
+	for _, y := range due {
 		if why := b.stays(&y, &v); why != "" {
 			n.log.Debug("a process begins at home", "process", y.process, "why", why)
 			v.Self.Now += one

@@ -60,9 +60,8 @@ func (n *Node) facts(ctx context.Context) []require.Node {
 	}
 	self := n.balance.entry()
 	out := []require.Node{{Name: string(n.name), Numbers: numbers(v.Self, self.Guests, self.Away)}}
-	targets := []*eligible.Target{n.target}
 	own := n.describeTarget()
-	targets[0] = &own
+	targets := []*eligible.Target{&own}
 	var alive []balancer.Node
 	for _, x := range v.Nodes {
 		if x.Unfit == "" || x.Unfit == "it takes no guests" {
@@ -172,13 +171,16 @@ func (n *Node) barred(v *balancer.View, p id.Process, command string) (out map[i
 	return out, ""
 }
 
-// barredFrom says why a process of this home does not go to a node, or "".
+// barredFrom says why the balancer of its host does not pass a process of this home on to a node, or "".
 func (n *Node) barredFrom(p id.Process, r *record, to id.Node) string {
 	v := balancer.View{Nodes: []balancer.Node{{Name: to}}}
 	n.mu.Lock()
 	command := r.comm
 	n.mu.Unlock()
-	out, _ := n.barred(&v, p, command)
+	out, stays := n.barred(&v, p, command)
+	if stays != "" {
+		return stays
+	}
 	return out[to]
 }
 

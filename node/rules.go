@@ -47,7 +47,7 @@ func parseRules(text string) ([]rule, error) {
 		return nil, err
 	}
 	if u := md.Undecoded(); len(u) > 0 {
-		return nil, fmt.Errorf("key %q is not known; see man mosixd", u[0])
+		return nil, fmt.Errorf("key %q is not known; docs/operations.md lists the keys", u[0])
 	}
 	for i := range f.Rule {
 		r := &f.Rule[i]

@@ -34,9 +34,12 @@ func (g *Guest) wake(ts ...*tracer.Thread) {
 	defer g.mu.Unlock()
 	for _, t := range ts {
 		r := &t.Regs
+		if int64(r.RAX) != -abi.ERestartBlock || g.restarts[g.back[t.TID]] != 0 { // home continues it
+			continue
+		}
 		args, ok := g.napping[t.TID]
 		// A futex, of which this agent does not hear, goes on by restart_syscall, too.
-		if ok && args == [2]uint64{r.RDI, r.RSI} && int64(r.RAX) == -abi.ERestartBlock && (r.OrigRAX == abi.SysNanosleep || r.OrigRAX == abi.SysRestartSyscall) {
+		if again := ok && r.OrigRAX == abi.SysRestartSyscall && args == [2]uint64{r.RDI, r.RSI}; again || r.OrigRAX == abi.SysNanosleep {
 			r.OrigRAX, r.RAX = abi.SysNanosleep, ^uint64(abi.ERestartNoHnd-1)
 		}
 	}

@@ -68,7 +68,7 @@ func (a *app) benchBalanceCommand() *cobra.Command {
 		Use:   "balance",
 		Short: "Measure how jobs spread in a lab, beside the simulator's figures for the same jobs",
 		Long: `Start jobs that compute, all on the first node of a lab whose nodes have the processors that --cpus says, let the agents spread
-them, and play the same jobs in the simulator, which decides with the same code. Slowdown is response time divided by the time that
+them, and play the same jobs in the simulator, which decides with the same code; there, too, all begin on the first node. Slowdown is response time divided by the time that
 the job takes alone on a whole processor, measured before. Needs root.`,
 		Example: "  mosixctl bench balance --cpus 0.6,0.3,0.3,0.15 --jobs 16",
 		Args:    cobra.NoArgs,

@@ -132,7 +132,7 @@ func Load(path string, given bool) (Config, error) {
 		return c, fmt.Errorf("read configuration %s: %w", path, err)
 	}
 	if u := md.Undecoded(); len(u) > 0 {
-		return c, fmt.Errorf("read configuration %s: key %q is not known; see man mosixd", path, u[0])
+		return c, fmt.Errorf("read configuration %s: key %q is not known; docs/operations.md lists the keys", path, u[0])
 	}
 	return c, c.Check()
 }

@@ -17,7 +17,7 @@ type event struct {
 
 func (e *event) before(o *event) bool { return e.at < o.at || e.at == o.at && e.seq < o.seq }
 
-// at plans do for the time t, or for now where that is past.
+// at plans do for the time t, or at once where that is past.
 func (l *loop) at(t time.Duration, do func()) {
 	l.heap = append(l.heap, event{max(t, l.now), l.next, do})
 	l.next++

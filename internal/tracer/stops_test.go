@@ -1,7 +1,6 @@
 package tracer
 
 import (
-	"bufio"
 	"fmt"
 	"os"
 	"os/exec"
@@ -19,19 +18,8 @@ func TestStopWhileHeld(t *testing.T) {
 	for _, continued := range []bool{true, false} {
 		t.Run(fmt.Sprintf("continued=%v", continued), func(t *testing.T) {
 			cmd := exec.Command("sh", "-c", `trap "echo continued; exit" CONT; echo ready; while :; do :; done`)
-			out, err := cmd.StdoutPipe()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := cmd.Start(); err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-			r := bufio.NewReader(out)
-			if s, err := r.ReadString('\n'); s != "ready\n" {
-				t.Fatalf("it said %q, %v", s, err)
-			}
-			err = Run(func() error {
+			r := ready(t, cmd)
+			err := Run(func() error {
 				p, err := Open(cmd.Process.Pid, stub.Load())
 				if err != nil {
 					return err

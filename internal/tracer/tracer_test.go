@@ -49,6 +49,12 @@ func victim(t *testing.T) (*exec.Cmd, *bufio.Reader) {
 	t.Helper()
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Env = append(os.Environ(), "TRACER_VICTIM=1")
+	return cmd, ready(t, cmd)
+}
+
+// ready starts a victim that says when it is ready, and returns what it says from then on. It ends with the test.
+func ready(t *testing.T, cmd *exec.Cmd) *bufio.Reader {
+	t.Helper()
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -61,7 +67,7 @@ func victim(t *testing.T) (*exec.Cmd, *bufio.Reader) {
 	if s, err := r.ReadString('\n'); s != "ready\n" {
 		t.Fatalf("victim said %q, %v", s, err)
 	}
-	return cmd, r
+	return r
 }
 
 // TestInjectAndLetGo makes calls in a Go program, plants and uproots a region, ten times over, and the program ends as if

@@ -2,12 +2,10 @@ package ferry
 
 import (
 	"errors"
-	"fmt"
 
 	"mosix/internal/abi"
 	"mosix/internal/image"
 	"mosix/internal/kern"
-	"mosix/internal/procfs"
 	"mosix/internal/stub"
 	"mosix/internal/tracer"
 	"mosix/migrator/eligible"
@@ -161,7 +159,7 @@ func (m *source) hold(t *traveller) error {
 			return err
 		}
 	}
-	if l := p.Leader(); l != nil { // it may have been continued since it was looked at
+	if l := p.Leader(); l != nil { // the kernel says so with the stop itself: a look before it would be old
 		t.stopped = l.Halted
 	}
 	// A file that is closed again may have been read so.
@@ -186,10 +184,5 @@ func (m *source) stop(t *traveller) (waits freeze.Waits, err error) {
 	waits = freeze.Waiting(p, tids)
 	t.sleeping = freeze.Sleeping(p.PID, tids)
 	m.env.Log.Debug("in restart_syscall", "process", t.id, "threads", t.sleeping)
-	st, err := procfs.Default.Stat(p.PID)
-	if err != nil {
-		return nil, fmt.Errorf("%w (%v)", tracer.ErrGone, err)
-	}
-	t.stopped = st.State == 'T'
 	return waits, p.SeizeAll()
 }

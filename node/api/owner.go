@@ -125,6 +125,6 @@ type PlaceRequest struct {
 // Placement is the answer.
 type Placement struct {
 	Home id.Node `json:"home"`
-	To   id.Node `json:"to,omitempty"` // empty: it begins, and stays for now, at home
+	To   id.Node `json:"to,omitempty"` // empty: it begins at home
 	Why  string  `json:"why"`
 }
