@@ -329,7 +329,7 @@ func (h *homecomer) run() error {
 		return err
 	}
 	b0 := time.Now()
-	h.env.awaitClocks(h.family, thaw.Clocks{Real: h.env.Realtime() - kern.Now(kern.ClockMonotonic)}, true)
+	h.env.awaitClocks(h.family, thaw.Clocks{Real: h.env.realOffset()}, true)
 	for _, x := range h.all {
 		if err := h.env.back(x.p, x.last); err != nil {
 			return err

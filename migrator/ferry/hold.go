@@ -145,13 +145,22 @@ const missedMuch = 1 << 20
 // hold stops every thread of a process.
 func (m *source) hold(t *traveller) error {
 	p := t.p
+	clocks, err := thaw.ClockworkOf(p)
+	if err != nil {
+		return err
+	}
 	for try := 0; ; try++ {
 		waits, err := m.stop(t)
 		if err != nil {
 			return err
 		}
 		freeze.Mend(p, waits)
-		if partial := freeze.Partial(p); !t.foreign || partial || try == 20 || !thaw.InVDSO(p) {
+		if try == 0 {
+			if err := clocks.Finish(); err != nil {
+				return err
+			}
+		}
+		if partial := freeze.Partial(p); partial || try == 20 || !clocks.Busy(t.foreign) {
 			break
 		}
 		m.again(t)
@@ -167,7 +176,7 @@ func (m *source) hold(t *traveller) error {
 		m.env.Log.Debug("read from a disk while it was copied: it is taken whole", "process", t.id)
 		t.src.Untrack()
 	}
-	if err := thaw.LeaveEntries(p); err != nil {
+	if err := clocks.FinishEntries(); err != nil {
 		return err
 	}
 	thaw.RewindCPUClock(p)

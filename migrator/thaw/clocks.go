@@ -28,7 +28,7 @@ func PatchClocks(p *tracer.Process, vdso mem.Addr, offset int64) error {
 	if err != nil {
 		return err
 	}
-	entries, err := clockEntries(p, v)
+	entries, _, err := clockEntries(p, v)
 	if err != nil {
 		return err
 	}
@@ -55,16 +55,16 @@ type clockEntry struct {
 }
 
 // clockEntries finds the functions that tell realtime in the vDSO at at, and in a copy also the one that tells how fine the clocks
-// are. What they look like is read from the vDSO as its kernel has made it: a guest may write to its own, and what a guest has
+// are; others are those of the rest. What they look like is read from the vDSO as its kernel has made it: a guest may write to its own, and what a guest has
 // written is no file for us to parse.
-func clockEntries(p *tracer.Process, vdso found) ([]clockEntry, error) {
+func clockEntries(p *tracer.Process, vdso found) (out []clockEntry, others []mem.Range, err error) {
 	f, err := elf.NewFile(bytes.NewReader(vdso.code))
 	if err != nil {
-		return nil, fmt.Errorf("read the vDSO: %w", err)
+		return nil, nil, fmt.Errorf("read the vDSO: %w", err)
 	}
 	syms, err := f.DynamicSymbols()
 	if err != nil {
-		return nil, fmt.Errorf("read the vDSO's symbols: %w", err)
+		return nil, nil, fmt.Errorf("read the vDSO's symbols: %w", err)
 	}
 	at := p.Code.At
 	to := map[string]mem.Range{
@@ -72,11 +72,10 @@ func clockEntries(p *tracer.Process, vdso found) ([]clockEntry, error) {
 		"__vdso_gettimeofday":  {Start: at.Day, End: at.Time},
 		"__vdso_time":          {Start: at.Time, End: mem.Addr(len(p.Code.Bytes))},
 	}
-	var out []clockEntry
 	for _, s := range syms {
 		e := clockEntry{name: s.Name, at: vdso.at.Start + mem.Addr(s.Value), size: s.Size}
 		if s.Value > vdso.at.Len() || s.Size > vdso.at.Len()-s.Value {
-			return nil, fmt.Errorf("%s lies outside of the vDSO", s.Name)
+			return nil, nil, fmt.Errorf("%s lies outside of the vDSO", s.Name)
 		}
 		code, ok := to[s.Name]
 		switch {
@@ -86,15 +85,18 @@ func clockEntries(p *tracer.Process, vdso found) ([]clockEntry, error) {
 			e.patch = append(binary.LittleEndian.AppendUint64([]byte{0x48, 0xb8}, uint64(e.code.Start)), 0xff, 0xe0) // movabs $entry, %rax; jmp *%rax
 		case vdso.copied && s.Name == "__vdso_clock_getres":
 			e.patch = []byte{0xb8, abi.SysClockGetres & 0xff, 0, 0, 0, 0x0f, 0x05, 0xc3} // mov $nr, %eax; syscall; ret
+		case s.Name == "__vdso_getrandom" || s.Name == "__vdso_getcpu":
+			others = append(others, mem.Range{Start: e.at, End: e.at + mem.Addr(e.size)})
+			continue
 		default:
 			continue
 		}
 		out = append(out, e)
 	}
 	for name := range to {
-		return nil, fmt.Errorf("home's vDSO has no %s: a guest would see the host's clock", name)
+		return nil, nil, fmt.Errorf("home's vDSO has no %s: a guest would see the host's clock", name)
 	}
-	return out, nil
+	return out, others, nil
 }
 
 // Rewind puts every held thread that stands in the corrected clocks, or has a signal frame that returns there, back to the
@@ -110,7 +112,7 @@ func Rewind(p *tracer.Process, vdso mem.Addr) error {
 	if err != nil {
 		return err
 	}
-	entries, err := clockEntries(p, v)
+	entries, _, err := clockEntries(p, v)
 	if err != nil {
 		return err
 	}

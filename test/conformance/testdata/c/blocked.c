@@ -535,7 +535,8 @@ CASE(short_sleeps)
 		for (int64_t began = MONO; seen == 0 && MONO - began < 5000;)
 			;
 	else
-		IS(rem.tv_sec == 0 && rem.tv_nsec <= 18000000, "%lld s %ld ns remain", (long long)rem.tv_sec, rem.tv_nsec);
+		IS(rem.tv_sec == 0 && rem.tv_nsec <= 18000000 + 50000, /* the kernel counts its slack in, and a move begins a short sleep anew */
+		   "%lld s %ld ns remain", (long long)rem.tv_sec, rem.tv_nsec);
 	EQ(seen, SIGALRM);
 	signal(SIGALRM, SIG_DFL);
 }
