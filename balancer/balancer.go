@@ -31,6 +31,7 @@ type Node struct {
 	True        float64 // self: measured load with promises, without departures (load.Meter.True)
 	Now         float64 // self: load at this moment, with promises; True where nothing newer than the last period is known
 	MemPromised uint64  // self: bytes promised to processes that have not arrived
+	MemFalls    uint64  // self: bytes per second by which MemFree has been falling for two periods at least
 }
 
 // Capacity of the node.

@@ -17,7 +17,7 @@ import (
 
 // TestStories plays the transcripts in testdata. Verbs:
 //
-//	self NAME, node NAME   cpus= speed= exported= mean= true= age= free= total= promised= unfit=
+//	self NAME, node NAME   cpus= speed= exported= mean= true= age= free= total= promised= falls= unfit=
 //	process PID@HOME       cpu= ready= last= bytes= residency= left=NODE/AGO unmovable=
 //	attempt PID@HOME NODE  at= outcome= ready=
 //	decide at= policy=     what the policy does with the view so far
@@ -138,7 +138,7 @@ func (a args) node() balancer.Node {
 	return balancer.Node{
 		Name: id.Node(a.d.CmdArgs[0].Key), CPUs: a.number("cpus", 0.5), Speed: a.number("speed", 1), Exported: a.number("exported", l),
 		Mean: a.number("mean", l), True: a.number("true", l), Load: l, Now: l, Age: a.duration("age", time.Second), MemFree: a.bytes("free", 1<<30),
-		MemTotal: a.bytes("total", 2<<30), MemPromised: a.bytes("promised", 0), Unfit: a.text("unfit", ""),
+		MemTotal: a.bytes("total", 2<<30), MemPromised: a.bytes("promised", 0), MemFalls: a.bytes("falls", 0), Unfit: a.text("unfit", ""),
 	}
 }
 

@@ -11,7 +11,8 @@ import (
 // processor time. done is false where memory is not short, or nobody can be ushered out, which d then says: processors are looked at.
 func (p Default) usher(v View, now time.Duration) (d Decision, done bool) {
 	free := v.Self.MemFree - min(v.Self.MemFree, v.Self.MemPromised)
-	if v.Self.MemTotal == 0 || free >= short(v.Self) {
+	least := short(v.Self) + uint64(usherAhead.Seconds()*float64(v.Self.MemFalls))
+	if v.Self.MemTotal == 0 || free >= least {
 		return d, false
 	}
 	for _, a := range v.Attempts {
@@ -19,7 +20,7 @@ func (p Default) usher(v View, now time.Duration) (d Decision, done bool) {
 			return Decision{Why: fmt.Sprintf("memory is short, and %s is on its way to %s", a.Process, a.To)}, true
 		}
 	}
-	need := short(v.Self)*5/4 - free
+	need := least + short(v.Self)/4 - free
 	pool := slices.Clone(v.Processes)
 	slices.SortFunc(pool, func(a, b Candidate) int { // those that are enough first, the smallest in front; then the others, the largest in front
 		enough := func(c Candidate) bool { return c.Bytes >= need }
@@ -57,6 +58,9 @@ func (p Default) usher(v View, now time.Duration) (d Decision, done bool) {
 // of a node still fits another one of that size.
 func short(n Node) uint64 { return max(64<<20, reserve(n)*3/2) }
 
+// usherAhead is how far it looks ahead where memory is becoming less: a move takes its time too.
+const usherAhead = 2 * time.Second
+
 // usherLeast is the memory below which a process is not worth the journey, bytes.
 const usherLeast = 4 << 20
 
@@ -89,10 +93,13 @@ func (p Default) fits(v View, c Candidate, now time.Duration) (best target, why 
 
 // relief is a move that frees memory here, whatever it does to the processors.
 func relief(v View, c Candidate, t target) Move {
+	why := fmt.Sprintf("memory is short here, %s of %s are free", bytesText(v.Self.MemFree), bytesText(v.Self.MemTotal))
+	if v.Self.MemFree-min(v.Self.MemFree, v.Self.MemPromised) >= short(v.Self) {
+		why = fmt.Sprintf("memory will be short here, %s of %s are free, each second %s less", bytesText(v.Self.MemFree), bytesText(v.Self.MemTotal), bytesText(v.Self.MemFalls))
+	}
 	return Move{
 		Process: c.Process, To: t.Name, Cost: v.Costs.Of(c.Bytes),
-		Reason: fmt.Sprintf("memory is short here, %s of %s are free: %s go to %s, which has %s", bytesText(v.Self.MemFree), bytesText(v.Self.MemTotal),
-			bytesText(c.Bytes), t.Name, bytesText(t.MemFree)),
+		Reason: fmt.Sprintf("%s: %s go to %s, which has %s", why, bytesText(c.Bytes), t.Name, bytesText(t.MemFree)),
 		Offer: Offer{
 			Process: c.Process, From: v.Self.Name, Load: v.Self.Mean, CPUs: v.Self.CPUs, Speed: v.Self.Speed, Ready: c.ReadyLast, Bytes: c.Bytes, Relief: true,
 		},

@@ -31,6 +31,7 @@ type balance struct {
 	mu       sync.Mutex
 	meter    load.Meter
 	snap     sampler.Snapshot
+	falls    fall // of free memory
 	costs    balancer.Costs
 	attempts []balancer.Attempt
 	verdicts map[id.Process]verdict
@@ -85,6 +86,7 @@ func (b *balance) sample() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.snap = s
+	b.falls.add(s.MemFree, s.Period, b.meter.PromisedBytes(now()) > 0)
 	b.meter.Capacity = load.Capacity{CPUs: s.CPUs, Speed: s.Speed}
 	b.meter.Sample(s.Load, now())
 }
@@ -178,7 +180,7 @@ func (b *balance) view() balancer.View {
 	v := balancer.View{Costs: b.costs}
 	v.Self = balancer.Node{Name: n.name, Unfit: closed, Exported: b.meter.Exported(now()), CPUs: b.snap.CPUs, Speed: b.snap.Speed, MemFree: b.snap.MemFree,
 		MemTotal: b.snap.MemTotal, Mean: b.meter.Mean(now()), True: b.meter.True(now()), Now: b.meter.True(now()), Load: b.meter.True(now()),
-		MemPromised: b.meter.PromisedBytes(now())}
+		MemPromised: b.meter.PromisedBytes(now()), MemFalls: b.falls.rate()}
 	keep := b.attempts[:0]
 	for _, a := range b.attempts {
 		if now()-a.At < 90*time.Second {

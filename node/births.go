@@ -48,8 +48,10 @@ type program struct {
 // life is that of a process which runs.
 type life struct {
 	program string
-	cpu     time.Duration
-	seen    bool // in this period
+	before  time.Duration // what it had used when it executed its program
+	cpu     time.Duration // in all
+	seen    bool          // in this period
+	word    string        // where it began, and why
 }
 
 const (
@@ -90,8 +92,10 @@ func (s *births) note(p id.Process, pid int, command string, cpu time.Duration) 
 		s.running[p] = l
 	}
 	if name := programOf(pid, command); name != "" && name != l.program {
-		if l.program != "" { // it has executed another one
-			s.learn(l.program, l.cpu)
+		if l.program != "" { // it has executed another one, and begins anew
+			s.learn(l.program, l.cpu-l.before)
+			l.before = l.cpu
+			delete(s.tried, p)
 		}
 		l.program = name
 	}
@@ -102,7 +106,7 @@ func (s *births) note(p id.Process, pid int, command string, cpu time.Duration) 
 func (s *births) end(away map[id.Process]bool) {
 	for p, l := range s.running {
 		if gone := !l.seen && !away[p]; gone && !isThere(p) {
-			s.learn(l.program, l.cpu)
+			s.learn(l.program, l.cpu-l.before)
 			delete(s.running, p)
 		}
 		l.seen = false
@@ -202,7 +206,7 @@ func (b *balance) bear(v balancer.View) {
 	placer, places := b.policy.(balancer.Placer)
 	places = places && !stay && !s.placing.Load() // otherwise the next look is theirs
 	var due []young
-	for i, x := range slices.Concat(old, fresh) {
+	for _, x := range slices.Concat(old, fresh) {
 		if guests[x.PID] {
 			continue
 		}
@@ -210,11 +214,12 @@ func (b *balance) bear(v balancer.View) {
 		if away[p] {
 			continue
 		}
-		if s.note(p, x.PID, x.Command, x.CPU+used[p]); i < len(old) || s.tried[p] >= birthLooks || !places {
+		if s.note(p, x.PID, x.Command, x.CPU+used[p]); !x.Young || s.tried[p] >= birthLooks || !places {
 			continue
 		}
 		s.tried[p]++
-		life := s.remains(s.running[p].program, x.CPU)
+		l := s.running[p]
+		life := s.remains(l.program, l.cpu-l.before)
 		due = append(due, young{p, x, balancer.Birth{Life: life, Bytes: x.RSS, Cost: birthFactor * costs.Of(x.RSS)}})
 	}
 	for p := range away {
@@ -246,6 +251,7 @@ func (b *balance) placeAll(policy balancer.Placer, v balancer.View, due []young)
 	for _, y := range due {
 		if why := b.stays(&y, &v); why != "" {
 			n.log.Debug("a process begins at home", "process", y.process, "why", why)
+			b.births.tell(y.process, "at home: "+why)
 			v.Self.Now += one
 			continue
 		}
@@ -253,13 +259,34 @@ func (b *balance) placeAll(policy balancer.Placer, v balancer.View, due []young)
 		to, o, why := b.place(ctx, policy, v, y.process, y.birth)
 		cancel()
 		if n.log.Debug("a process has begun", "process", y.process, "to", to, "why", why); to == "" {
+			b.births.tell(y.process, "at home: "+why)
 			v.Self.Now += one
 			continue
 		}
+		b.births.tell(y.process, fmt.Sprintf("sent to %s: %s", to, why))
 		m := balancer.Move{Process: y.process, To: to, Offer: o, Reason: "it has just begun: " + why}
 		at := b.note(m)
 		n.goes(func() { b.act(n.ctx, m, at) })
 	}
+}
+
+// tell takes down where a process begins, and why.
+func (s *births) tell(p id.Process, word string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if l := s.running[p]; l != nil {
+		l.word = word
+	}
+}
+
+// told is what was taken down of a process last, or "".
+func (s *births) told(p id.Process) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if l := s.running[p]; l != nil {
+		return l.word
+	}
+	return ""
 }
 
 // birthTime is how long nodes are asked about one process.

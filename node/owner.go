@@ -374,6 +374,6 @@ func (n *Node) WhyNot(ctx context.Context, asker control.Asker, pid id.HomePID) 
 	if !asker.Root() {
 		w.Inputs = nil
 	}
-	w.Would, w.To, w.Why = would, m.To, why
+	w.Would, w.To, w.Why, w.Began = would, m.To, why, n.balance.births.told(p)
 	return w, nil
 }

@@ -4,15 +4,17 @@ import (
 	"encoding/binary"
 
 	"mosix/internal/abi"
+	"mosix/internal/id"
 	"mosix/internal/kern"
 	"mosix/internal/mem"
 	"mosix/internal/stub"
 	"mosix/internal/tracer"
+	"mosix/migrator/freeze"
 )
 
 // The first thread of a process may end while others go on. The kernel keeps it as a zombie, with the process's number and without its
 // memory, which nobody reaches by that number any more, on either side. So away it only retires: its end is seen by who waits for
-// it, it blocks all signals, and its call does not return. At home again it makes the call anew.
+// it, it blocks all signals on both sides, and its call does not return. At home again it makes the call anew.
 
 // retire ends the leading thread as far as others see it. The caller holds mu.
 func (g *Guest) retire(c *call) {
@@ -58,7 +60,9 @@ func (g *Guest) tellOfEnd(t *tracer.Thread) error {
 			return err
 		}
 	}
-	t.Mask, told = ^uint64(0), true
+	t.Mask, told = freeze.Ended, true
+	// Home's kernel would give it what is for the process, and the others would get that late. Where home is out of reach, so it is.
+	g.link.Masks(map[id.HomePID]uint64{g.Process.PID: freeze.Ended}, nil)
 	return nil
 }
 

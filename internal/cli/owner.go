@@ -175,6 +175,9 @@ func (a *app) whyNotCommand() *cobra.Command {
 			if w.Would {
 				head = "would move it to " + string(w.To)
 			}
+			if w.Began != "" {
+				fmt.Fprintf(a.out, "began      %s\n", printable(w.Began))
+			}
 			_, err = fmt.Fprintf(a.out, "policy     %s %s: %s\n", w.Policy, head, printable(strings.TrimSpace(w.Why)))
 			return err
 		},

@@ -9,6 +9,9 @@ import (
 	"mosix/internal/abi"
 )
 
+// Ended, in place of what a thread blocks, says that it takes no signal any more: no thread can block SIGKILL.
+const Ended = ^uint64(0)
+
 // IdleMask is what a shadow thread blocks between calls, when nobody can tell what its program blocks just then.
 //
 // A signal that the recorder takes is blocked only where the process can read it from a signalfd (fds are the signals of those)
@@ -16,6 +19,9 @@ import (
 // blocked as it was last known to be. One that would be ignored is always blocked: the mask of the next call says whether it
 // is dropped or pends.
 func IdleMask(actions *[abi.NSig + 1]abi.SigAction, mask, fds uint64) uint64 {
+	if mask == Ended {
+		return mask
+	}
 	const realtime = 32 // from here on signals queue, and what pends for nothing would fill the queue
 	idle := mask & fds
 	for s := 1; s <= abi.NSig; s++ {

@@ -110,7 +110,8 @@ type WhyNot struct {
 	Policy string          `json:"policy"`
 	Would  bool            `json:"would"` // it would move it now
 	To     id.Node         `json:"to,omitempty"`
-	Why    string          `json:"why"` // in words, with numbers
+	Why    string          `json:"why"`             // in words, with numbers
+	Began  string          `json:"began,omitempty"` // where it began, or went on when it had just begun, and why; nothing where it was not looked at then
 	Inputs *DecisionInputs `json:"inputs,omitempty"`
 }
 

@@ -91,6 +91,7 @@ type WhyNot struct {
 	Would  bool
 	To     id.Node
 	Why    string
+	Began  string
 	Inputs *api.DecisionInputs
 }
 

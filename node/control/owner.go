@@ -44,7 +44,7 @@ func (s *Server) whyNot(w http.ResponseWriter, r *http.Request) {
 		s.failBackend(w, err)
 		return
 	}
-	s.answer(w, http.StatusOK, api.WhyNot{Explanation: asker(r).explanation(x.Explanation), Policy: x.Policy, Would: x.Would, To: x.To, Why: x.Why, Inputs: x.Inputs})
+	s.answer(w, http.StatusOK, api.WhyNot{Explanation: asker(r).explanation(x.Explanation), Policy: x.Policy, Would: x.Would, To: x.To, Why: x.Why, Began: x.Began, Inputs: x.Inputs})
 }
 
 func (s *Server) ownerShow(w http.ResponseWriter, r *http.Request) {

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -111,6 +112,54 @@ func TestRealProcesses(t *testing.T) {
 	}
 	if snap.MemTotal == 0 || snap.MemFree == 0 || snap.MemFree > snap.MemTotal {
 		t.Errorf("memory %d total, %d free", snap.MemTotal, snap.MemFree)
+	}
+}
+
+// A process that executes a program begins anew, however long it was there.
+func TestExecutedIsYoung(t *testing.T) {
+	needSchedstat(t)
+	cmd := exec.Command("sh", "-c", "read go; exec awk 'BEGIN { while (1) n++ }'")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	s, err := New(Options{Config: config.Config{CPUs: 2}, Speed: 1, Follow: time.Hour, Exclude: func(pid int) bool { return pid != cmd.Process.Pid }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	begin := time.Now()
+	look := func() []Process {
+		t.Helper()
+		time.Sleep(300 * time.Millisecond)
+		snap, err := s.Sample(time.Since(begin))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return snap.Young
+	}
+	for range youth + 2 {
+		look()
+	}
+	if _, err := in.Write([]byte("go\n")); err != nil {
+		t.Fatal(err)
+	}
+	found, last := 0, Process{}
+	for range 5 * youth {
+		for _, p := range look() {
+			found, last = found+1, p
+		}
+	}
+	if found == 0 || found > youth+1 {
+		t.Errorf("it was young in %d looks after it had executed a program, want 1 to %d", found, youth+1)
+	}
+	if found > 0 && (!last.Young || !strings.Contains(last.Command, "awk") || last.Age < (youth+2)*300*time.Millisecond) {
+		t.Errorf("it was reported as %+v", last)
 	}
 }
 

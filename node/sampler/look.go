@@ -12,7 +12,8 @@ const (
 	// coldTurns is how many periods then lie between two looks. What it does meanwhile is found at the second, and
 	// counts as the average that it is.
 	coldTurns = 4
-	// youth is how many periods a process is young, and a young one that was ready for youngReady in a period computes.
+	// youth is how many periods a process is young, from its start or from when it has executed a program, and a young one that was
+	// ready for youngReady in a period computes.
 	youth      = 3
 	youngReady = 100 * time.Millisecond
 	// idle is the number of ready tasks, on average, below which a process does nothing.
@@ -33,6 +34,7 @@ type process struct {
 	tasks    map[int]*task // by thread number
 	ready    time.Duration // of all threads, at the last look
 	dead     procfs.SchedStat
+	executed time.Duration // when it was seen to execute another program than before; 0: it was not
 }
 
 // task is one thread.
@@ -90,7 +92,7 @@ func (s *Sampler) look(pid int, now, up time.Duration, snap *Snapshot) {
 		p.idle = 0
 	}
 	if p.ready >= s.opt.Follow {
-		s.refresh(p)
+		s.refresh(p, &p.stat, now)
 	}
 	s.report(p, grown, average, age, snap)
 }
@@ -138,23 +140,34 @@ func (s *Sampler) advance(p *process, elapsed time.Duration) (grown time.Duratio
 	return grown, tasks, tasks > 0
 }
 
-// refresh reads what is reported of a followed process.
-func (s *Sampler) refresh(p *process) {
-	if info, err := s.files.info(p.pid, &p.stat); err == nil {
-		p.info = info
+// refresh reads what is reported of a process, from the file that k keeps, or nil.
+func (s *Sampler) refresh(p *process, k *kept, now time.Duration) {
+	info, err := s.files.info(p.pid, k)
+	if err != nil {
+		return
 	}
+	if info.Command != p.info.Command {
+		p.executed = now
+	}
+	p.info = info
 }
 
 // report enters a process into the snapshot, if it is followed.
 func (s *Sampler) report(p *process, grown time.Duration, average float64, age time.Duration, snap *Snapshot) {
 	followed := p.ready >= s.opt.Follow
-	if p.info.Kernel || !followed && (grown < youngReady || age > youth*snap.Period) {
+	if p.info.Kernel || !followed && grown < youngReady {
 		return
 	}
+	began := age
 	if !followed {
-		if info, err := s.files.info(p.pid, nil); err == nil { // it may have executed a program since
-			p.info = info
-		}
+		s.refresh(p, nil, p.looked)
+	}
+	if p.executed != 0 {
+		began = min(began, p.looked-p.executed)
+	}
+	young := grown >= youngReady && began <= youth*snap.Period
+	if !followed && !young {
+		return
 	}
 	cpu := p.dead.CPU
 	for _, t := range p.tasks {
@@ -164,7 +177,7 @@ func (s *Sampler) report(p *process, grown time.Duration, average float64, age t
 		PID: p.pid, Start: p.info.Start, Command: p.info.Command, State: p.info.State, PPID: p.info.PPID, Session: p.info.Session, TTY: p.info.TTY,
 		// The kernel counts threads too that came and went unseen, but only in hundredths of a second.
 		CPU: max(cpu, p.info.CPU), Ready: max(p.ready, p.info.CPU), ReadyLast: grown, ReadyTasks: average, Age: age, RSS: p.info.RSS,
-		Threads: len(p.tasks),
+		Threads: len(p.tasks), Young: young,
 	}
 	if followed {
 		snap.Processes = append(snap.Processes, x)

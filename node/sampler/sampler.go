@@ -49,7 +49,7 @@ type Snapshot struct {
 	Period    time.Duration
 	Tasks     int       // tasks that were looked at
 	Processes []Process // those that were ready for Options.Follow in all, by PID
-	Young     []Process // those that began a moment ago, were not ready for so long, and compute
+	Young     []Process // those that began a moment ago, or executed a program then, were not ready for so long, and compute
 }
 
 // Process is one process that uses, or wants to use, the processors of this node. Guests are seen with the number that
@@ -69,6 +69,7 @@ type Process struct {
 	Age        time.Duration
 	RSS        uint64 // bytes
 	Threads    int
+	Young      bool // it began a moment ago, or executed a program then, and computes
 }
 
 // Sampler measures a node, once per period. It is not safe for concurrent use.

@@ -119,6 +119,9 @@ func (r *Runner) Run(ctx context.Context, c Case, mode Mode) (Outcome, error) {
 	} else {
 		o.Wrong = err.Error()
 	}
+	if said := own.ReplaceAllString(p.complain.String(), ""); o.Wrong != "" && strings.TrimSpace(said) != "" {
+		o.Wrong += "\non its standard error it says: " + strings.TrimSpace(said)
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.count.Runs++
@@ -129,6 +132,7 @@ func (r *Runner) Run(ctx context.Context, c Case, mode Mode) (Outcome, error) {
 var (
 	pidLine    = regexp.MustCompile(`(?m)^pid (\d+)$`)
 	roundsLine = regexp.MustCompile(`(?m)^(\d+) rounds$`)
+	own        = regexp.MustCompile(`(?m)^(pid \d+|\d+ rounds)\n`) // lines that every program writes
 )
 
 // judge holds what was printed to what a case that holds prints: that, and nothing else.
