@@ -254,11 +254,8 @@ func (g *Guest) bringIn(host int) {
 // gone reports whether the whole guest has ended, and not just a thread of it.
 func (g *Guest) gone() bool { return kern.IsGone(kern.Kill(g.PID, 0)) }
 
-// letGo releases a thread that was held alone. A SIGSTOP that our stop has taken out of its queue was sent by this agent: it is
-// sent again, where the shadow is still stopped.
+// letGo releases a thread that was held alone.
 func (g *Guest) letGo(t *tracer.Thread) error {
-	stopped := t.Owed
-	t.Owed = false
 	defer g.watched(t.TID)()
 	g.mu.Lock()
 	g.inject[t.TID] = true
@@ -266,13 +263,8 @@ func (g *Guest) letGo(t *tracer.Thread) error {
 	err := t.PutBack()
 	g.mu.Lock()
 	delete(g.inject, t.TID) // before the thread runs again: its own calls are not ours
-	again := stopped && g.halted && !g.leaving
 	g.mu.Unlock()
-	err = errors.Join(err, t.Release())
-	if again {
-		g.halt(true)
-	}
-	return err
+	return errors.Join(err, t.Release())
 }
 
 // unblock makes sure that a thread which was interrupted can stop: a call that it is in is answered, or cancelled first.

@@ -63,10 +63,12 @@ func ptraceSig(what string, req, tid, sig int) error {
 func Cont(tid, sig int) error { return ptraceSig("ptrace cont", unix.PTRACE_CONT, tid, sig) }
 
 // ToCall lets a stopped thread run on to the entry, or the exit, of its next system call.
-func ToCall(tid int) error { return ptraceSig("ptrace syscall", unix.PTRACE_SYSCALL, tid, 0) }
+func ToCall(tid, sig int) error {
+	return ptraceSig("ptrace syscall", unix.PTRACE_SYSCALL, tid, sig)
+}
 
 // Step lets it run for one instruction.
-func Step(tid int) error { return ptraceSig("ptrace step", unix.PTRACE_SINGLESTEP, tid, 0) }
+func Step(tid, sig int) error { return ptraceSig("ptrace step", unix.PTRACE_SINGLESTEP, tid, sig) }
 
 // Detach lets it go, delivering sig where it stopped for one.
 func Detach(tid, sig int) error { return ptraceSig("ptrace detach", unix.PTRACE_DETACH, tid, sig) }

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"math"
+	"os"
 	"testing"
 	"time"
 )
@@ -76,9 +77,16 @@ func TestSeeds(t *testing.T) {
 	}
 }
 
+// sizesEnv, set to full, has the laws held to in clusters that take minutes to play, too.
+const sizesEnv = "LAWS"
+
 // The age law of what nodes know of one another, where each vector has room for all of them (two peers, the newest half, random phases).
 func TestAges(t *testing.T) {
-	for _, n := range []int{16, 64, 256} {
+	sizes := []int{16, 64, 256}
+	if os.Getenv(sizesEnv) == "full" {
+		sizes = append(sizes, 1024, 4096)
+	}
+	for _, n := range sizes {
 		// Nothing computes: the jobs only make the time pass, one in a period.
 		r := run(t, Config{Nodes: n, Vector: n, Rho: 0.01, Lifetime: Fixed(0.01 * float64(n)), Jobs: 100 + 16*4000/n, Warmup: 0.5, Policy: "none", Seed: 3})
 		within(t, "mean age", r.GossipAgeMean, 0.5*math.Log(float64(n))+0.05, 0.06)

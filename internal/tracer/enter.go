@@ -62,7 +62,7 @@ func (t *Thread) enter() error {
 		return gone(err)
 	}
 	for range 100 {
-		if err := kern.ToCall(t.TID); err != nil {
+		if err := kern.ToCall(t.TID, t.resume()); err != nil {
 			return gone(err)
 		}
 		s, err := wait(t.TID, nil)

@@ -60,9 +60,9 @@ func (t *Thread) runTo(r abi.Regs, e end) (abi.Regs, error) {
 	for faults := 0; ; {
 		var err error
 		if stop == 0 {
-			err = kern.Step(t.TID)
+			err = kern.Step(t.TID, t.resume())
 		} else {
-			err = kern.Cont(t.TID, 0)
+			err = kern.Cont(t.TID, t.resume())
 		}
 		if err != nil {
 			return r, gone(err)
@@ -164,7 +164,7 @@ func (t *Thread) Exec(args ...uint64) (ret int64, done bool, err error) {
 	if err := kern.Interrupt(t.TID); err != nil {
 		return 0, true, gone(err)
 	}
-	if err := kern.Cont(t.TID, 0); err != nil {
+	if err := kern.Cont(t.TID, t.resume()); err != nil {
 		return 0, true, gone(err)
 	}
 	mask := t.Mask
@@ -487,7 +487,7 @@ func (t *Thread) detach() error {
 			return err
 		}
 	}
-	return errors.Join(err, t.payStop(), gone(kern.Detach(t.TID, 0)))
+	return errors.Join(err, gone(kern.Detach(t.TID, t.resume())))
 }
 
 // Abandon lets the thread go as it stands: the caller has set its registers. Unless it was put back, its signals are blocked.
@@ -498,7 +498,7 @@ func (t *Thread) Abandon() error {
 			return gone(err)
 		}
 	}
-	return errors.Join(t.payStop(), gone(kern.Detach(t.TID, 0)))
+	return gone(kern.Detach(t.TID, t.resume()))
 }
 
 // Go lets the thread go, which was put back, as Release does.
@@ -527,7 +527,7 @@ func (t *Thread) Swallow(sig int) error {
 		return gone(err)
 	}
 	for {
-		if err := kern.Cont(t.TID, 0); err != nil {
+		if err := kern.Cont(t.TID, t.resume()); err != nil {
 			return gone(err)
 		}
 		s, err := wait(t.TID, nil)

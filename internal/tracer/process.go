@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"sort"
 	"strconv"
 	"time"
@@ -49,7 +48,6 @@ type Thread struct {
 	Mask  uint64
 	Stash []abi.Siginfo // signals that our stops took out of the kernel's queue; Release gives them back
 	Taken int           // how many of Stash an image has
-	Owed  bool          // our stops have taken a SIGSTOP, too, which no mask keeps away: it is sent again when the thread is let go
 	Begun uint64        // how much of a transfer was done that a stop has ended, bytes
 	Until int64         // when the wait would be over that a stop has ended, by CLOCK_MONOTONIC of home, ns; 0: no time was set
 
@@ -57,6 +55,7 @@ type Thread struct {
 
 	after    func(late time.Time) // to be done when the thread runs again, not after late
 	stopped  bool
+	due      int    // the SIGSTOP for which it has stopped, and which it gets when it runs on: see resume
 	injected bool   // the kernel has blocked its signals, for injected calls
 	loose    bool   // calls were injected since it was put back
 	mask     uint64 // that the kernel has for it, when not injected
@@ -278,30 +277,19 @@ func (t *Thread) keepSignal() error {
 	}
 	switch {
 	case si.Signo() == abi.SIGSTOP:
-		t.Owed = true
+		t.due = abi.SIGSTOP
 	case !comesAgain(si):
 		t.Stash = append(t.Stash, si)
 	}
 	return nil
 }
 
-// payStop sends the SIGSTOP again that our stops have taken, just before the thread is let go. A SIGCONT that has come since has ended that
-// stop; another SIGSTOP would take it out of the queue.
-func (t *Thread) payStop() error {
-	if !t.Owed {
-		return nil
-	}
-	t.Owed = false
-	for _, shared := range []bool{false, true} {
-		infos, err := kern.PeekSiginfo(t.TID, shared)
-		if err != nil {
-			return gone(err)
-		}
-		if slices.ContainsFunc(infos, func(si abi.Siginfo) bool { return si.Signo() == abi.SIGCONT }) {
-			return nil
-		}
-	}
-	return gone(kern.Tgkill(t.Proc.PID, t.TID, abi.SIGSTOP))
+// resume returns the SIGSTOP that the thread is to get as it runs on, or 0. No mask keeps one away, so our stops meet it. The kernel then
+// stops the process as far as others see it, while the thread goes on for us, and really when it is let go; unless a SIGCONT has come
+// meanwhile, of which only the kernel knows.
+func (t *Thread) resume() (sig int) {
+	sig, t.due = t.due, 0
+	return sig
 }
 
 // comesAgain reports whether a signal is an instruction's fault: the instruction has not been executed, and faults again, with

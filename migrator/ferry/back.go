@@ -319,10 +319,6 @@ func (m *homeward) capture(t *returner) (img image.Process, err error) {
 	if err := t.trust(); err != nil {
 		return img, err
 	}
-	// What stopped the guest is the shadow's business, where the stop itself is: it does not travel.
-	for _, x := range p.Held() {
-		x.Owed = false
-	}
 	_, vvar, err := freeze.Areas(p)
 	if err != nil {
 		return img, err

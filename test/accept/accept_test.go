@@ -51,9 +51,10 @@ func TestSpread(t *testing.T)  { small(t, spread) }
 func TestAsking(t *testing.T) {
 	small(t, func(b *bench) (string, error) { b.policy = "default"; return spread(b) })
 }
-func TestSoak(t *testing.T)    { small(t, soak) }
-func TestUnequal(t *testing.T) { small(t, unequal) }
-func TestExplain(t *testing.T) { small(t, explain) }
+func TestSoak(t *testing.T)         { small(t, soak) }
+func TestUnequal(t *testing.T)      { small(t, unequal) }
+func TestLargeCluster(t *testing.T) { small(t, largeCluster) }
+func TestExplain(t *testing.T)      { small(t, explain) }
 
 // TestRecorded needs no lab.
 func TestRecorded(t *testing.T) {

@@ -54,6 +54,8 @@ func checks() []check {
 		{15, "the owner of a machine comes back, and its guests go", ownerReturns},
 		{16, "who grows too large goes before the kernel kills anything", usher},
 		{17, "jobs spread over unequal nodes about as in the simulator", unequal},
+		{18, "the simulator keeps the laws of queues and of ages", laws},
+		{19, "ten thousand nodes are played faster than the clock", largeCluster},
 	}
 }
 

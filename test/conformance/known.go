@@ -31,6 +31,7 @@ var known = map[string]fault{
 	"blocked/futex_wait_its_time":            {modes: moved, why: whyAgain, sometimes: true},
 	"blocked/write_to_a_full_pipe":           {modes: moved, why: whyShort, sometimes: true},
 	"blocked/transfers_come_whole":           {modes: moved, why: whyShort, sometimes: true},
+	"blocked/recv_of_everything":             {modes: moved, why: whyShort, sometimes: true},
 	"signals/sigsuspend_waits_with_its_mask": {modes: moved, why: "two signals that wait for a call with a mask of its own may change their order on the way home", sometimes: true},
 	"blocked/semop_waits_for_another":        {modes: moved, why: "a set that is removed while the process is held is gone when the call is made again: EINVAL instead of EIDRM", sometimes: true},
 	"self/others_see_the_process":            {modes: moved, why: "who looks at a process in the milliseconds in which it is held sees it held, and by whom", sometimes: true},
