@@ -60,7 +60,7 @@ func (n *Node) decided(v balancer.View, d balancer.Decision) {
 func (n *Node) inputs(v balancer.View) *api.DecisionInputs {
 	in := &api.DecisionInputs{Policy: n.balance.policy.Name(), Mean: v.Self.Mean, Load: v.Self.True, MemFree: v.Self.MemFree, Processes: []api.ProcessInput{}, Nodes: []api.NodeInput{}}
 	for _, c := range v.Processes {
-		in.Processes = append(in.Processes, api.ProcessInput{PID: c.Process.PID, Home: c.Process.Home, CPUSeconds: c.CPU.Seconds(), Ready: c.ReadyLast, Bytes: c.Bytes, Unmovable: c.Unmovable})
+		in.Processes = append(in.Processes, api.ProcessInput{PID: c.Process.PID, Home: c.Process.Home, CPUSeconds: c.CPU.Seconds(), Ready: c.ReadyLast, Bytes: c.Bytes, Talk: c.Talk, Unmovable: c.Unmovable})
 	}
 	for _, x := range v.Nodes {
 		in.Nodes = append(in.Nodes, api.NodeInput{Name: x.Name, Exported: x.Exported, Load: x.Load, AgeSeconds: x.Age.Seconds(), Unfit: x.Unfit})

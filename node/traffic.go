@@ -13,25 +13,28 @@ import (
 
 // What a forwarded call costs a guest: a round trip, and copying on both sides. Assumed from forwarded calls seen on machines of its kind; not measured on this one.
 const (
-	callCost = 150 * time.Microsecond
-	byteCost = 2.0 // nanoseconds
+	callCost  = 150 * time.Microsecond
+	byteCost  = 2.0                  // nanoseconds
+	birthCost = 5 * time.Millisecond // of a process that is made away: home makes it first
 )
 
 // talkMost is how long a process may wait for home, in seconds per second of its computing. Above, home is the place for it,
 // however busy: it would keep two agents busy in place of a processor. Below it, the policy weighs it against the gain.
 const talkMost = 1.0
 
-// talk is how much a process at home reads and writes: before its first move nobody else counts its calls.
+// talk is how much a process at home reads, writes and forks: before its first move nobody else counts its calls.
 type talk struct {
 	calls, bytes uint64
+	children     int
 	cpu          time.Duration
 	share        float64 // seconds that its calls would wait, per second of computing, averaged over the last looks
 	known        bool    // share was measured
 	seen         bool    // in this period
 }
 
-// look takes what the process has read and written so far, in calls and bytes, and the CPU time that it has used.
-func (t *talk) look(calls, bytes uint64, cpu time.Duration) {
+// look takes what the process has read and written so far, in calls and bytes, how many children it was seen to have, and the CPU time
+// that it has used.
+func (t *talk) look(calls, bytes uint64, children int, cpu time.Duration) {
 	const enough = 5 * time.Millisecond // less computing says nothing
 	t.seen = true
 	if used := cpu - t.cpu; t.cpu > 0 {
@@ -39,14 +42,14 @@ func (t *talk) look(calls, bytes uint64, cpu time.Duration) {
 			return
 		}
 		if calls >= t.calls && bytes >= t.bytes {
-			share := waitFor(calls-t.calls, bytes-t.bytes) / float64(used)
+			share := (waitFor(calls-t.calls, bytes-t.bytes) + float64(children-t.children)*float64(birthCost)) / float64(used)
 			if t.known {
 				share = (share + t.share) / 2
 			}
 			t.share, t.known = share, true
 		}
 	}
-	t.calls, t.bytes, t.cpu = calls, bytes, cpu
+	t.calls, t.bytes, t.children, t.cpu = calls, bytes, children, cpu
 }
 
 // waitFor is how long a guest waits for calls that move so many bytes, ns.
@@ -60,7 +63,7 @@ func (t *talk) why() string {
 	case !t.known:
 		return "how much it reads and writes has not been measured yet"
 	case t.share > talkMost:
-		return fmt.Sprintf("it reads and writes so much that away it would wait %.1f s for each second of computing", t.share)
+		return fmt.Sprintf("it reads, writes and forks so much that away it would wait %.1f s for each second of computing", t.share)
 	}
 	return ""
 }
@@ -78,7 +81,7 @@ func (b *balance) chatter(p id.Process, s sampler.Process) (float64, string) {
 		t = &talk{}
 		b.talks[p] = t
 	}
-	t.look(calls, bytes, s.CPU)
+	t.look(calls, bytes, s.Children, s.CPU)
 	return t.share, t.why()
 }
 

@@ -8,6 +8,7 @@ import (
 func TestTalk(t *testing.T) {
 	type look struct {
 		calls, bytes uint64
+		children     int
 		cpu          time.Duration
 		stays        bool
 	}
@@ -15,18 +16,20 @@ func TestTalk(t *testing.T) {
 		name  string
 		looks []look
 	}{
-		{"computes", []look{{100, 1 << 20, time.Second, true}, {102, 1 << 20, 2 * time.Second, false}}},
-		{"hashes a file in blocks of 32 KiB", []look{{1000, 32 << 20, time.Second, true}, {2200, 70 << 20, 1100 * time.Millisecond, true}}},
-		{"reads at its start alone", []look{{0, 0, time.Millisecond, true}, {1000, 1 << 20, 50 * time.Millisecond, true}, {1001, 1 << 20, time.Second, true},
-			{1001, 1 << 20, 2 * time.Second, false}}},
-		{"has hardly run since", []look{{0, 0, time.Second, true}, {500, 0, 1001 * time.Millisecond, true}, {501, 0, 2 * time.Second, false}}},
-		{"writes much later", []look{{0, 0, time.Second, true}, {0, 0, 2 * time.Second, false}, {0, 4 << 30, 3 * time.Second, true}}},
+		{"computes", []look{{100, 1 << 20, 0, time.Second, true}, {102, 1 << 20, 0, 2 * time.Second, false}}},
+		{"hashes a file in blocks of 32 KiB", []look{{1000, 32 << 20, 0, time.Second, true}, {2200, 70 << 20, 0, 1100 * time.Millisecond, true}}},
+		{"reads at its start alone", []look{{0, 0, 0, time.Millisecond, true}, {1000, 1 << 20, 0, 50 * time.Millisecond, true}, {1001, 1 << 20, 0, time.Second, true},
+			{1001, 1 << 20, 0, 2 * time.Second, false}}},
+		{"has hardly run since", []look{{0, 0, 0, time.Second, true}, {500, 0, 0, 1001 * time.Millisecond, true}, {501, 0, 0, 2 * time.Second, false}}},
+		{"forks all the time", []look{{0, 0, 0, time.Second, true}, {0, 0, 300, 2 * time.Second, true}}},
+		{"forks now and then", []look{{0, 0, 0, time.Second, true}, {0, 0, 3, 2 * time.Second, false}}},
+		{"writes much later", []look{{0, 0, 0, time.Second, true}, {0, 0, 0, 2 * time.Second, false}, {0, 4 << 30, 0, 3 * time.Second, true}}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			var x talk
 			for i, l := range tt.looks {
-				x.look(l.calls, l.bytes, l.cpu)
+				x.look(l.calls, l.bytes, l.children, l.cpu)
 				if why := x.why(); (why != "") != l.stays {
 					t.Errorf("look %d: why = %q (share %.2f), want stays = %v", i, why, x.share, l.stays)
 				}

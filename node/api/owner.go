@@ -92,6 +92,7 @@ type ProcessInput struct {
 	CPUSeconds float64    `json:"cpu_seconds"`
 	Ready      float64    `json:"ready"` // tasks that were ready on average over the last period
 	Bytes      uint64     `json:"bytes"`
+	Talk       float64    `json:"talk"` // seconds for which it would wait for home, away, per second of its computing
 	Unmovable  string     `json:"unmovable,omitempty"`
 }
 

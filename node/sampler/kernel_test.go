@@ -163,6 +163,38 @@ func TestExecutedIsYoung(t *testing.T) {
 	}
 }
 
+// Children are counted that are there at a look.
+func TestChildren(t *testing.T) {
+	needSchedstat(t)
+	cmd := exec.Command("sh", "-c", "while sleep 0.2; do :; done")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	s, err := New(Options{Config: config.Config{CPUs: 2}, Speed: 1, Follow: time.Nanosecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	begin, last := time.Now(), Process{}
+	for range 8 {
+		snap, err := s.Sample(time.Since(begin))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range snap.Processes {
+			if p.PID == cmd.Process.Pid {
+				last = p
+			}
+		}
+		time.Sleep(300 * time.Millisecond)
+	}
+	if last.Children < 3 || last.Children > 12 {
+		t.Errorf("one that makes a child five times a second was seen to make %d in 2 s", last.Children)
+	}
+}
+
 // A task that its quota stops waits: it counts as ready.
 func TestThrottledTasksAreReady(t *testing.T) {
 	needSchedstat(t)

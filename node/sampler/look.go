@@ -34,6 +34,7 @@ type process struct {
 	tasks    map[int]*task // by thread number
 	ready    time.Duration // of all threads, at the last look
 	dead     procfs.SchedStat
+	children int           // that were seen to begin
 	executed time.Duration // when it was seen to execute another program than before; 0: it was not
 }
 
@@ -79,6 +80,9 @@ func (s *Sampler) look(pid int, now, up time.Duration, snap *Snapshot) {
 		return // what it did before is no load of this period
 	}
 	if young {
+		if parent := s.procs[p.info.PPID]; parent != nil {
+			parent.children++
+		}
 		// It is taken to have been here all the time, for others that came and went unseen.
 		elapsed = min(elapsed, max(age, procfs.SchedTicks))
 		grown = min(grown, time.Duration(tasks)*elapsed)
@@ -177,7 +181,7 @@ func (s *Sampler) report(p *process, grown time.Duration, average float64, age t
 		PID: p.pid, Start: p.info.Start, Command: p.info.Command, State: p.info.State, PPID: p.info.PPID, Session: p.info.Session, TTY: p.info.TTY,
 		// The kernel counts threads too that came and went unseen, but only in hundredths of a second.
 		CPU: max(cpu, p.info.CPU), Ready: max(p.ready, p.info.CPU), ReadyLast: grown, ReadyTasks: average, Age: age, RSS: p.info.RSS,
-		Threads: len(p.tasks), Young: young,
+		Threads: len(p.tasks), Children: p.children, Young: young,
 	}
 	if followed {
 		snap.Processes = append(snap.Processes, x)

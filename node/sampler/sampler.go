@@ -69,6 +69,7 @@ type Process struct {
 	Age        time.Duration
 	RSS        uint64 // bytes
 	Threads    int
+	Children   int  // that were seen to begin, in all
 	Young      bool // it began a moment ago, or executed a program then, and computes
 }
 

@@ -17,6 +17,7 @@ const (
 	whyPage    = "at home, while it is copied and for a while after it is back, what mosix has put into a process counts as its memory"
 	whyShort   = "a transfer that is cut by the way home ends with what is done"
 	whyAgain   = "a wait that a move cuts short begins anew, with all of its time"
+	whyLook    = "who looks at the descriptors of a running process, as an agent does before a move, and lsof, keeps one that is just being closed open for a moment"
 	whySignals = "a signal that arrives in the middle of a move is late or lost"
 )
 
@@ -29,6 +30,7 @@ var known = map[string]fault{
 	"identity/processor_time_is_counted":     {modes: moved, why: "getrusage and times of a process that is home again show home's count only (decision 0006)", sometimes: true},
 	"tree/kill_of_a_process_group":           {modes: away, why: whySignals, sometimes: true},
 	"blocked/futex_wait_its_time":            {modes: moved, why: whyAgain, sometimes: true},
+	"channels/fifo_has_a_name":               {modes: moved, why: whyLook, sometimes: true},
 	"blocked/write_to_a_full_pipe":           {modes: moved, why: whyShort, sometimes: true},
 	"blocked/transfers_come_whole":           {modes: moved, why: whyShort, sometimes: true},
 	"blocked/recv_of_everything":             {modes: moved, why: whyShort, sometimes: true},
