@@ -265,6 +265,7 @@ func (b *balance) placeAll(policy balancer.Placer, v balancer.View, due []young)
 		}
 		b.births.tell(y.process, fmt.Sprintf("sent to %s: %s", to, why))
 		m := balancer.Move{Process: y.process, To: to, Offer: o, Reason: "it has just begun: " + why}
+		n.sends(m, n.inputs(v))
 		at := b.note(m)
 		n.goes(func() { b.act(n.ctx, m, at) })
 	}

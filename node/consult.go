@@ -156,6 +156,7 @@ func (b *balance) onGive(ctx context.Context, to id.Node, p id.Process) api.Migr
 	if b.isLeaving(p) {
 		return api.MigrateResult{Result: api.ResultRefused, Error: fmt.Sprintf("%v is on its way already", p)}
 	}
+	b.n.sends(g.m, nil)
 	return api.MigrateResult{Result: b.act(ctx, g.m, b.note(g.m))}
 }
 

@@ -49,11 +49,16 @@ func (n *Node) decided(v balancer.View, d balancer.Decision) {
 	}
 	in := n.inputs(v)
 	for _, m := range d.Moves {
-		n.event(api.Event{Kind: api.EventDecision, PID: m.Process.PID, Home: m.Process.Home, To: m.To, Text: fmt.Sprintf("move %s to %s: %s", m.Process, m.To, m.Reason), Inputs: in})
+		n.sends(m, in)
 	}
 	if len(d.Moves) == 0 {
 		n.event(api.Event{Kind: api.EventDecision, Text: "no move: " + d.Why, Inputs: in})
 	}
+}
+
+// sends remembers the decision to send a process away.
+func (n *Node) sends(m balancer.Move, in *api.DecisionInputs) {
+	n.event(api.Event{Kind: api.EventDecision, PID: m.Process.PID, Home: m.Process.Home, To: m.To, Text: fmt.Sprintf("move %s to %s: %s", m.Process, m.To, m.Reason), Inputs: in})
 }
 
 // inputs is what a policy saw, for people.

@@ -59,6 +59,9 @@ func (g *Guest) both(c *call, row *homeproxy.Row, args [6]uint64) {
 // sigaction tells home first, so that no signal is recorded there by rules that the guest has given up, then lets the guest's
 // own kernel do the same.
 func (g *Guest) sigaction(c *call, args [6]uint64) {
+	if g.ownAction(c, args) {
+		return
+	}
 	if args[1] == 0 {
 		g.proceed(c.id)
 		return

@@ -86,6 +86,7 @@ type Guest struct {
 	entering uint64                  // signals that are just being queued
 	fds      uint64                  // signals that the process can read from descriptors
 	cores    bool                    // a core file may be written
+	faulting uint64                  // the signals that have our handler of faults
 	ended    bool
 	told     bool // home knows that it has ended, or has decided so
 	last     bool // of the den
@@ -128,9 +129,9 @@ type call struct {
 	sent     uint64    // signals that other threads have sent to this one, for which it is looked at
 	sentAt   time.Time // … the latest
 	wish     *homeproxy.Clone
-	homeward bool // its thread goes home before it learns the result
-	retired  bool // it is the end of the leading thread, and never ends
-	waiting  bool // for a child that uses the caller's memory
+	homeward string // why its thread goes home before it learns the result
+	retired  bool   // it is the end of the leading thread, and never ends
+	waiting  bool   // for a child that uses the caller's memory
 	exec     bool
 	tries    int    // how often home could not execute a program just then
 	age      uint64 // of what is known of devices, when home was asked
@@ -199,6 +200,7 @@ func New(o Options) (*Guest, error) {
 		g.back[n] = h
 	}
 	g.cores = true // for all that is known
+	g.faulting = g.Region.Header().Faulting
 	if o.Image != nil {
 		g.cores = o.Image.Limits[kern.LimitCore][0] > 0
 		g.halted = o.Image.Stopped
@@ -368,6 +370,10 @@ func (g *Guest) decide(n kern.Notif) {
 		g.comeHome(c, "int 0x80")
 		return
 	}
+	if g.faults(&n) {
+		g.comeHome(c, "a fault that may leave a core file")
+		return
+	}
 	if n.Nr == abi.SysRestartSyscall {
 		nr, until := g.restarts[tid], g.until[tid]
 		if nr == 0 && until == 0 { // a futex, the one call of the guest's own that a restart block continues
@@ -414,7 +420,7 @@ func (g *Guest) decide(n kern.Notif) {
 // injected lists the calls that this agent makes through a guest that runs. Nothing else is ever let through for it.
 func injected(nr int32) bool {
 	switch nr {
-	case abi.SysUserfaultfd, abi.SysClose, abi.SysRtSigqueueinfo, abi.SysRtTgsigqueue, abi.SysRtSigtimedwait:
+	case abi.SysUserfaultfd, abi.SysClose, abi.SysRtSigaction, abi.SysRtSigqueueinfo, abi.SysRtTgsigqueue, abi.SysRtSigtimedwait:
 		return true
 	}
 	return false
@@ -534,7 +540,9 @@ func (g *Guest) Result(tid id.HomePID, seq id.Seq, res homeproxy.Result) {
 		g.mapped(c, res)
 		return
 	}
-	c.homeward = c.homeward || res.Homeward
+	if res.Homeward {
+		c.homeward = "what it has mapped was written"
+	}
 	if c.c == nil { // both sides take part: home is done, now the guest's kernel
 		if abi.IsRestart(res.Ret) { // home has not begun
 			g.finish(c, res.Ret)
@@ -594,10 +602,10 @@ func (g *Guest) finish(c *call, ret int64) {
 		g.restarts[c.tid] = c.nr
 		g.noteBlock(c.tid, c.nr)
 	}
-	if g.holding || (g.isEnding() || c.homeward) && !g.leaving && !g.stopping[c.host] { // the freezer answers, when it has asked the thread to stop
+	if g.holding || (g.isEnding() || c.homeward != "") && !g.leaving && !g.stopping[c.host] { // the freezer answers, when it has asked the thread to stop
 		c.answer = &ret
-		if c.homeward {
-			g.goHome("what it has mapped was written")
+		if c.homeward != "" {
+			g.goHome(c.homeward)
 		}
 		return
 	}

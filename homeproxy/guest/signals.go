@@ -340,7 +340,7 @@ func (g *Guest) signalState(host int) (st signalState) {
 	st.pending = mask("\nSigPnd:\t") | mask("\nShdPnd:\t")
 	st.blocked = mask("\nSigBlk:\t")
 	st.ignored = mask("\nSigIgn:\t")
-	st.caught = mask("\nSigCgt:\t")
+	st.caught = mask("\nSigCgt:\t") &^ g.faulting
 	for s := 1; s <= abi.NSig; s++ {
 		if abi.DefaultIgnored(s) && st.caught&abi.SigBit(s) == 0 {
 			st.ignored |= abi.SigBit(s)

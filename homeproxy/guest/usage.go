@@ -287,6 +287,9 @@ func (g *Guest) setLimit(c *call, what uint32, at uint64) {
 		case kern.LimitCPU:
 			g.limitCPU(soft, hard)
 		case kern.LimitCore:
+			if soft > 0 && !g.cores {
+				c.homeward = "it may leave a core file from now on" // when it comes again it gets what that needs (thaw.Refault)
+			}
 			g.cores = soft > 0
 		case kern.LimitData, kern.LimitStack, kern.LimitMemlock, kern.LimitAS:
 			if what == kern.LimitAS {

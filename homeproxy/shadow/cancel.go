@@ -124,12 +124,11 @@ func (s *Shadow) cut(sl *slot, t *tracer.Thread, seq id.Seq) bool {
 		sl.Ret = rax
 		atomic.StoreUint32(&sl.OutLen, cancelled)
 	case rip >= end && ours && !t.Halted && s.records(t):
+		s.forgive(sl, rax)
 		return true // it records the signals that came before its result, and publishes it then
 	case rip <= end+markSize && rip >= end: // the result is still in its register
 		sl.Ret = rax
-		if sl.job.nr == abi.SysRecvmmsg && rax > 0 && rax < int64(sl.job.args[2]) {
-			s.forgive(int(int32(sl.job.args[0])))
-		}
+		s.forgive(sl, rax)
 	case rip > end && ours: // about to publish
 	default:
 		return false
@@ -141,16 +140,14 @@ func (s *Shadow) cut(sl *slot, t *tracer.Thread, seq id.Seq) bool {
 	return true
 }
 
-// forgive takes from socket fd what the kernel has noted there when our stop ended recvmmsg after the first of its messages: the code
-// of the restart, which the next call would return as an error (net/socket.c, do_recvmmsg).
-func (s *Shadow) forgive(fd int) {
-	f, err := kern.PidfdGetfd(s.pidfd, fd, "socket")
-	if err != nil {
-		return // it is closed by now
+// forgive takes from a socket what is noted there when our stop has ended recvmmsg, which is about to return rax.
+func (s *Shadow) forgive(sl *slot, rax int64) {
+	if sl.job.nr != abi.SysRecvmmsg || !freeze.Shortened(rax, sl.job.args) {
+		return
 	}
-	defer f.Close()
-	if e, err := kern.PendingError(f); err == nil && e != 0 && !abi.IsRestart(-int64(e)) {
-		s.log.Warn("an error of a socket was read in the program's place", "process", s.Process, "fd", fd, "error", e)
+	fd := int(int32(sl.job.args[0]))
+	if e, err := freeze.Forgive(s.pidfd, fd); err == nil && e != 0 {
+		s.log.Warn("an error of a socket was read in the program's place", "process", s.Process, "fd", fd, "error", int(e))
 	}
 }
 

@@ -69,6 +69,7 @@ const (
 	SARestorer  = 0x04000000
 	SARestart   = 0x10000000
 	SAOnStack   = 0x08000000
+	SANoDefer   = 0x40000000
 	SSDisable   = 2
 	SSAutoDisrm = 1 << 31
 )
@@ -111,6 +112,9 @@ func SigBit(sig int) uint64 { return 1 << (uint(sig) - 1) }
 func DefaultIgnored(sig int) bool {
 	return sig == SIGCHLD || sig == SIGURG || sig == SIGWNCH || sig == SIGCONT
 }
+
+// Faults are the signals of instructions that cannot be executed, and are executed again where the thread goes on.
+var Faults = [...]int{SIGILL, SIGBUS, SIGFPE, SIGSEGV}
 
 // DefaultStops reports whether the default action of sig is to stop the process, where a program can change it.
 func DefaultStops(sig int) bool { return sig == SIGTSTP || sig == SIGTTIN || sig == SIGTTOU }

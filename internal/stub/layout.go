@@ -15,7 +15,10 @@
 // The stub outlives the agent that wrote it: a layout, once released, never changes meaning; Version tells which it is.
 package stub
 
-import "mosix/internal/mem"
+import (
+	"mosix/internal/abi"
+	"mosix/internal/mem"
+)
 
 // Version of the region's layout and of the code in it.
 //
@@ -26,7 +29,8 @@ import "mosix/internal/mem"
 //	3  2026-11  a guest's realtime follows home's: Header.Clock
 //	4  2026-11  families: Header.FamilyPID and FamilyStart; each Member has a Listener of its own
 //	5  2026-11  a batch may end without a trap (R13); a guest's suspended calls have the place of the ring
-const Version = 5
+//	6  2026-11  faults of a guest that would leave a core file: Header.Faulting and FaultActions
+const Version = 6
 
 // Offsets and sizes of the region's parts, in bytes.
 const (
@@ -105,7 +109,15 @@ type Header struct {
 	FamilyPID   uint32
 	_           uint32
 	FamilyStart uint64
+
+	// Of a guest: the signals, as a mask, for which it has a handler of ours in place of the default action, and what was there, in
+	// the order of abi.Faults.
+	Faulting     uint64
+	FaultActions [4]abi.SigAction
 }
+
+// FaultCall is the call, which no kernel has, that our handler of faults makes.
+const FaultCall = 0x4d5358
 
 // Slot is at the start of each slot. The agent fills Nr to Mask, then bumps Req; the stub answers with Done = Req.
 type Slot struct {

@@ -453,5 +453,13 @@ dayret:
 timeret:
 	RET
 
+	// The handler of a fault that would leave a core file. Such a call brings the guest home, and there the thread stands where it was
+	// before the fault (thaw.Refault).
+	MARK(18)
+fault:
+	MOVL $const_FaultCall, AX
+	SYSCALL
+	JMP  fault
+
 	MARK(13)
 	RET

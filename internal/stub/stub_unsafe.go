@@ -34,13 +34,15 @@ const (
 	markTime     = 15
 	markClone    = 16
 	markCloneEnd = 17
-	marks        = 17
+	markFault    = 18
+	marks        = 18
 )
 
 // Offsets into the code.
 type Offsets struct {
 	Entry, Single, Batch, BatchEnd, Loop, Taken, CallSys, CallEnd, Recorder, Restorer, Keeper, Clock, Day, Time mem.Addr
 	Clone, CloneEnd                                                                                             mem.Addr // around the call that makes somebody
+	Fault, FaultEnd                                                                                             mem.Addr // the handler of faults
 }
 
 // Code is the stub's machine code and where things are in it.
@@ -78,7 +80,7 @@ func Load() *Code {
 			Entry: a(markEntry), Single: a(markSingle), Batch: a(markBatch), BatchEnd: a(markBatchEnd) - 8, Loop: a(markLoop),
 			Taken: a(markTaken), CallSys: a(markCallSys), CallEnd: a(markCallEnd) - 8, Recorder: a(markRecorder),
 			Restorer: a(markRestorer), Keeper: a(markKeeper), Clock: a(markClock),
-			Day: a(markDay), Time: a(markTime), Clone: a(markClone) - 8, CloneEnd: a(markCloneEnd),
+			Day: a(markDay), Time: a(markTime), Clone: a(markClone) - 8, CloneEnd: a(markCloneEnd), Fault: a(markFault), FaultEnd: a(markEnd) - 8,
 		},
 	}
 }

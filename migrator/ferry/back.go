@@ -323,7 +323,7 @@ func (m *homeward) capture(t *returner) (img image.Process, err error) {
 	if err != nil {
 		return img, err
 	}
-	if err := thaw.Rewind(p, vvar); err != nil {
+	if err := errors.Join(thaw.Rewind(p, vvar), thaw.Refault(p)); err != nil {
 		return img, err
 	}
 	tids := map[int]id.HomePID{}
@@ -333,6 +333,7 @@ func (m *homeward) capture(t *returner) (img image.Process, err error) {
 	if img, err = freeze.Capture(p, func(t int) id.HomePID { return tids[t] }, t.g.Restarted); err != nil {
 		return img, err
 	}
+	thaw.OwnActions(p.Region, &img)
 	t.g.Charge(&img)
 	img.Clocks = t.g.Readings()
 	// What pends in the guest's kernel travels; it comes to rest where the process is.

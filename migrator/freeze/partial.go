@@ -3,6 +3,7 @@ package freeze
 import (
 	"encoding/binary"
 	"fmt"
+	"os"
 
 	"mosix/internal/abi"
 	"mosix/internal/kern"
@@ -16,9 +17,30 @@ import (
 func Partial(p *tracer.Process) (some bool) {
 	for _, t := range p.Held() {
 		t.Begun = begun(t)
+		if r := &t.Regs; r.OrigRAX == abi.SysRecvmmsg && Shortened(int64(r.RAX), r.Args()) {
+			_, _ = Forgive(p.Pidfd, int(int32(r.RDI))) // nothing is to be forgiven where it is closed by now
+		}
 		some = some || t.Begun > 0
 	}
 	return some
+}
+
+// Shortened reports whether recvmmsg with args, which returns ret, was ended after the first of its messages.
+func Shortened(ret int64, args [6]uint64) bool { return ret > 0 && uint64(ret) < args[2] }
+
+// Forgive takes from socket fd of the process behind pidfd what the kernel has noted there when a stop has ended recvmmsg after the first of
+// its messages: the code of the restart, which the next call would return as an error (net/socket.c, do_recvmmsg). It returns
+// an error of the socket's own that it has met instead.
+func Forgive(pidfd *os.File, fd int) (errno kern.Errno, err error) {
+	f, err := kern.PidfdGetfd(pidfd, fd, "socket")
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	if errno, err = kern.PendingError(f); err != nil || abi.IsRestart(-int64(errno)) {
+		return 0, err
+	}
+	return errno, nil
 }
 
 func begun(t *tracer.Thread) uint64 {

@@ -70,7 +70,7 @@ func clockEntries(p *tracer.Process, vdso found) (out []clockEntry, others []mem
 	to := map[string]mem.Range{
 		"__vdso_clock_gettime": {Start: at.Clock, End: at.Day},
 		"__vdso_gettimeofday":  {Start: at.Day, End: at.Time},
-		"__vdso_time":          {Start: at.Time, End: mem.Addr(len(p.Code.Bytes))},
+		"__vdso_time":          {Start: at.Time, End: at.Fault - 8},
 	}
 	for _, s := range syms {
 		e := clockEntry{name: s.Name, at: vdso.at.Start + mem.Addr(s.Value), size: s.Size}

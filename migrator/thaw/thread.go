@@ -50,7 +50,7 @@ func restoreProcess(l *tracer.Thread, m *image.Process, home, trapLater bool) er
 		if home && leaves(s, m.Actions[s]) && !recorded[s] {
 			continue // the shadow has it, and to set it again would drop what pends
 		}
-		m.Actions[s].Put(b[actOff+s*abi.SigActionSize:])
+		action(l.Proc, m, s, home).Put(b[actOff+s*abi.SigActionSize:])
 		calls = append(calls, tracer.NewCall(abi.SysRtSigaction, uint64(s), at+actOff+uint64(s)*abi.SigActionSize, 0, 8))
 	}
 	for bit := uint32(1); bit != 0 && bit <= m.Expedit; bit <<= 1 {

@@ -43,13 +43,17 @@ func (c *Cluster) Says(pid int) string {
 		if err != nil {
 			continue // the other logs may do
 		}
-		var lines []string
+		var own, others []string // others say what else went on
 		for line := range strings.Lines(text) {
-			if strings.Contains(line, fmt.Sprintf("=%d@n1 ", pid)) || !strings.Contains(line, "level=INFO") && !strings.Contains(line, "level=DEBUG") {
-				lines = append(lines, line)
+			switch {
+			case strings.Contains(line, fmt.Sprintf("=%d@n1 ", pid)):
+				own = append(own, line)
+			case !strings.Contains(line, "level=INFO") && !strings.Contains(line, "level=DEBUG"):
+				others = append(others, line)
 			}
 		}
-		fmt.Fprintf(&b, "--- the agent of %s says of it:\n%s", n.Name, strings.Join(lines[max(0, len(lines)-25):], ""))
+		last := func(lines []string, n int) string { return strings.Join(lines[max(0, len(lines)-n):], "") }
+		fmt.Fprintf(&b, "--- the agent of %s says of it:\n%s--- … and of others:\n%s", n.Name, last(own, 60), last(others, 10))
 	}
 	return b.String()
 }

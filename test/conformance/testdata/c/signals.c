@@ -696,8 +696,18 @@ CASE(fatal_signals_end_the_process)
 	}
 }
 
-/* dies_with_core has a child end itself by SIGABRT, and looks whether it has left a core file, and one that shows its memory. */
-static void dies_with_core(int by_kill)
+enum { BY_ABORT, BY_KILL, BY_FAULT, BY_FAULT_OF_A_THREAD };
+
+static volatile int *nowhere;
+
+static void *faults(MAYBE void *p)
+{
+	*nowhere = 1;
+	return NULL;
+}
+
+/* dies_with_core has a child end itself, and looks whether it has left a core file, and one that shows its memory. */
+static void dies_with_core(int how)
 {
 	static const char word[] = "mosix-core-";
 	char dir[sizeof scratch + 16], path[sizeof dir + 32], *whole;
@@ -713,17 +723,34 @@ static void dies_with_core(int by_kill)
 		l.rlim_cur = l.rlim_max;
 		OK(setrlimit(RLIMIT_CORE, &l));
 		snprintf(mine, 64, "%s%d.", word, getpid());
-		nap(by_kill ? 300 : 150);
+		nap(how == BY_ABORT ? 150 : 300);
 		signal(SIGABRT, SIG_DFL);
-		if (by_kill)
+		if (how == BY_KILL)
 			kill(getpid(), SIGABRT);
-		else
+		else if (how == BY_FAULT) {
+			signal(SIGSEGV, SIG_IGN);
+			signal(SIGSEGV, SIG_DFL);
+			faults(NULL);
+		}
+		else if (how == BY_FAULT_OF_A_THREAD) {
+			pthread_t t;
+			struct sigaction a;
+			OK(sigaction(SIGSEGV, NULL, &a));
+			if (a.sa_handler != SIG_DFL)
+				_exit(1);
+			a.sa_handler = SIG_IGN;
+			OK(sigaction(SIGBUS, &a, &a));
+			if (a.sa_handler != SIG_DFL)
+				_exit(2);
+			pthread_create(&t, NULL, faults, NULL);
+			pthread_join(t, NULL);
+		} else
 			abort();
 		_exit(mine[0]);
 	}
 	EQ(waitpid(p, &status, 0), p);
 	forget(p);
-	IS(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT, "its status is %#x", status);
+	IS(WIFSIGNALED(status) && WTERMSIG(status) == (how >= BY_FAULT ? SIGSEGV : SIGABRT), "its status is %#x", status);
 	IS(WCOREDUMP(status), "it has left no core file");
 	snprintf(path, sizeof path, "%s/core", dir);
 	if (access(path, F_OK) != 0)
@@ -750,8 +777,10 @@ CASE(a_fatal_signal_writes_a_core_file)
 	slurp("/proc/sys/kernel/core_pattern", pattern, sizeof pattern);
 	if (l.rlim_max != RLIM_INFINITY || strcmp(pattern, "core\n") != 0)
 		return; /* it would go elsewhere, or nowhere */
-	dies_with_core(0);
-	dies_with_core(1);
+	l.rlim_cur = l.rlim_max; /* here, so that a child may be born away */
+	OK(setrlimit(RLIMIT_CORE, &l));
+	for (int how = BY_ABORT; how <= BY_FAULT_OF_A_THREAD; how++)
+		dies_with_core(how);
 }
 
 CASE(sigpipe_of_a_pipe)
