@@ -2,6 +2,7 @@ package homeproxy
 
 import (
 	"bytes"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -218,6 +219,32 @@ func Running(v View, text []byte) []byte {
 	case ViewStat, ViewThread:
 		if head, f := statFields(text); f != nil {
 			f[0] = []byte("R")
+			return joinStat(head, f)
+		}
+	}
+	return text
+}
+
+// Uncaught makes text, of a guest as its host sees it, say that it does not catch the signals of set.
+func (v View) Uncaught(text []byte, set uint64) []byte {
+	if set == 0 {
+		return text
+	}
+	switch v {
+	case ViewStatus:
+		const key, digits = "\nSigCgt:\t", 16
+		if i := bytes.Index(text, []byte(key)); i >= 0 && i+len(key)+digits <= len(text) {
+			at := text[i+len(key) : i+len(key)+digits]
+			if n, err := strconv.ParseUint(string(at), 16, 64); err == nil {
+				copy(at, fmt.Sprintf("%016x", n&^set))
+			}
+		}
+	case ViewStat, ViewThread:
+		const caught = 34 - 3
+		if head, f := statFields(text); f != nil {
+			if n, err := strconv.ParseUint(string(f[caught]), 10, 64); err == nil {
+				f[caught] = strconv.AppendUint(nil, n&^set, 10)
+			}
 			return joinStat(head, f)
 		}
 	}

@@ -92,3 +92,19 @@ func TestAddChildTime(t *testing.T) {
 		t.Errorf("fields 15 to 18 are %v", f[14:18])
 	}
 }
+
+func TestUncaught(t *testing.T) {
+	status := "Name:\tx\nSigIgn:\t0000000000000400\nSigCgt:\t0000000180000cc8\nCapInh:\t0\n"
+	if got, want := string(ViewStatus.Uncaught([]byte(status), 0x4c8)), strings.Replace(status, "cc8", "800", 1); got != want {
+		t.Errorf("status is\n%s, want\n%s", got, want)
+	}
+	stat := "7 (a b) S" + strings.Repeat(" 0", 30) + " 3272" + strings.Repeat(" 0", 18) + "\n"
+	if got, want := string(ViewStat.Uncaught([]byte(stat), 0x4c8)), strings.Replace(stat, "3272", "2048", 1); got != want {
+		t.Errorf("stat is %q, want %q", got, want)
+	}
+	for _, v := range []View{ViewStatus, ViewStat, ViewStatm} {
+		if got := string(v.Uncaught([]byte("1 2 3\n"), 8)); got != "1 2 3\n" {
+			t.Errorf("what is no such file becomes %q", got)
+		}
+	}
+}

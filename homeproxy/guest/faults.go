@@ -27,7 +27,7 @@ func (g *Guest) ownAction(c *call, args [6]uint64) bool {
 	if i < 0 || args[3] != 8 {
 		return false
 	}
-	if act := [8]byte{}; args[1] != 0 && g.cores {
+	if act := [8]byte{}; args[1] != 0 && g.cores && !g.Borrows() { // which would go with a copy of its parent's memory
 		if n, err := g.ReadMemory(mem.Addr(args[1]), act[:]); err == nil && n == len(act) && binary.LittleEndian.Uint64(act[:]) == abi.SigDfl {
 			g.comeHome(c, "rt_sigaction")
 			return true

@@ -5,6 +5,16 @@
 #include <sys/resource.h>
 #include <sys/time.h>
 
+/* May it leave a core file, a guest has handlers of mosix's own for faults, which nobody sees. */
+__attribute__((constructor)) static void may_leave_a_core_file(void)
+{
+	struct rlimit l;
+	if (getrlimit(RLIMIT_CORE, &l) == 0) {
+		l.rlim_cur = l.rlim_max;
+		setrlimit(RLIMIT_CORE, &l);
+	}
+}
+
 extern char **environ;
 
 /* becomes runs this program as a role in a child that has just been forked, and holds its status to what is due. */
