@@ -743,6 +743,11 @@ func (a *away) reopen(last *image.Family) {
 		a.family = &f
 	}
 	sh, err := shadow.Open(int(a.r.id.PID), a.region, a.family, a.n.log)
+	if err != nil && !isThere(a.r.id) { // it has ended while nobody watched it; its guest hears of that when it attaches
+		a.n.log.Info("a process has ended on the way home", "process", a.r.id, "err", err)
+		go a.n.isGone(a)
+		return
+	}
 	if err != nil {
 		a.n.log.Error("the shadow cannot be served any more", "process", a.r.id, "err", err)
 		return

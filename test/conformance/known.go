@@ -18,6 +18,7 @@ const (
 	whyShort   = "a transfer that is cut by the way home ends with what is done"
 	whyAgain   = "a wait that a move cuts short begins anew, with all of its time"
 	whyLook    = "who looks at the descriptors of a running process, as an agent does before a move, and lsof, keeps one that is just being closed open for a moment"
+	whyGuess   = "whether a queued signal was for one thread or for the process nobody tells: it is guessed by what the first thread blocks, which a move changes for a moment"
 	whySignals = "a signal that arrives in the middle of a move is late or lost"
 )
 
@@ -37,6 +38,7 @@ var known = map[string]fault{
 	"signals/sigsuspend_waits_with_its_mask": {modes: moved, why: "two signals that wait for a call with a mask of its own may change their order on the way home", sometimes: true},
 	"blocked/semop_waits_for_another":        {modes: moved, why: "a set that is removed while the process is held is gone when the call is made again: EINVAL instead of EIDRM", sometimes: true},
 	"self/others_see_the_process":            {modes: moved, why: "who looks at a process in the milliseconds in which it is held sees it held, and by whom", sometimes: true},
+	"signals/another_queues_to_a_thread":     {modes: moved, why: whyGuess, sometimes: true},
 	"signals/sigqueue_to_a_thread":           {modes: moved, why: whySignals, sometimes: true},
 	"identity/posix_timer_counts_overruns":   {modes: away, why: "overruns of a timer are not carried", sometimes: true},
 	"memory/limit_of_address_space_is_exact": {modes: moved, why: whyPage, sometimes: true},

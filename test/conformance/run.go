@@ -143,7 +143,7 @@ func (o *Outcome) judge(ctx context.Context, c Case, p *process) {
 	text := strings.TrimSpace(p.out.String())
 	switch {
 	case ctx.Err() != nil:
-		o.Wrong = fmt.Sprintf("it did not end in time; it says: %s", text)
+		o.Wrong = fmt.Sprintf("it did not end in time (at last: %v); it says: %s", p.err, text)
 	case strings.Contains(text, "not ok "):
 		o.Wrong = text[strings.Index(text, "not ok "):]
 	case p.err != nil:

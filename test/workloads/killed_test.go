@@ -1,0 +1,52 @@
+package workloads
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"mosix/internal/lab"
+	"mosix/migrator/ferry"
+	"mosix/node/api"
+	"mosix/test/cluster"
+)
+
+// TestKilledOnTheWayHome: a process that is killed at home in the middle of its homecoming has ended, and its guest ends.
+func TestKilledOnTheWayHome(t *testing.T) {
+	c := cluster.Start(t, lab.Options{Name: "killed", Nodes: 2})
+	out, err := c.Shell("n1", cluster.User1, "bash -c 'while :; do :; done' > /dev/null 2>&1 & echo $!")
+	pid, err2 := strconv.Atoi(strings.TrimSpace(out))
+	if err != nil || err2 != nil {
+		t.Fatalf("%q, %v, %v", out, err, err2)
+	}
+	defer func() { _, _ = c.Shell("n1", cluster.User1, fmt.Sprintf("kill -KILL %d", pid)) }()
+	if r, err := c.Migrate("n1", cluster.User1, pid, "n2"); err != nil || r.Result != api.ResultMoved {
+		t.Fatalf("%v: %s %v %s", err, r.Result, r.Refusals, r.Error)
+	}
+	point := ferry.AtComplete.Name()
+	if err := c.Arm("n1", point+" delay 1s once"); err != nil {
+		t.Fatal(err)
+	}
+	go func() { _, _ = c.Migrate("n1", cluster.User1, pid, api.ToHome) }() // it does not succeed
+	if _, ok := cluster.Until(10*time.Second, func() bool { return c.Hit("n1", point) }); !ok {
+		t.Fatal("it is not on its way home")
+	}
+	if _, err := c.Shell("n1", cluster.User1, fmt.Sprintf("kill -KILL %d", pid)); err != nil {
+		t.Fatal(err)
+	}
+	guests := func() int {
+		n := nodeOf(status(t, c), "n2")
+		if n == nil {
+			return -1
+		}
+		return n.Guests
+	}
+	if took, ok := cluster.Until(20*time.Second, func() bool { return guests() == 0 }); !ok {
+		t.Errorf("%d guests are on n2, %v after the process was killed at home\n%s", guests(), took, c.Says(pid))
+	}
+	if _, err := c.Process("n1", pid); err == nil {
+		t.Error("home knows the process still")
+	}
+}
