@@ -79,7 +79,7 @@ func tableOld() []Row {
 		guest(11, "munmap", ptr("addr"), val("length")).note(noteLocal),
 		guest(12, "brk", ptr("addr")).note(noteLocal),
 		both(13, "rt_sigaction", num("signum"), ptr("act"), ptr("oldact"), val("sigsetsize")).byHand().mask().
-			note("the guest keeps its handlers, the shadow learns what is caught, ignored and left alone"),
+			note("the guest keeps its handlers, the shadow learns what is caught, ignored and left alone; the default action of a fault that may leave a core file is set at home"),
 		guest(14, "rt_sigprocmask", num("how"), ptr("set"), ptr("oldset"), val("sigsetsize")).
 			note("the mask travels with each call that needs it"),
 		guest(15, "rt_sigreturn").note(noteLocal),
