@@ -10,15 +10,21 @@ import (
 	"mosix/internal/kern"
 	"mosix/internal/pack"
 	"mosix/internal/procfs"
+	"mosix/internal/stub"
 	"mosix/internal/wire"
 )
 
 // directed reports whether a signal that thread tid of the shadow took is for that thread alone: it comes from a POSIX timer or a
-// descriptor that is to signal one thread, or it was queued (SI_QUEUE) and the leading thread would have taken it if it were for all.
+// descriptor that is to signal one thread, or it was queued (SI_QUEUE) and the leading thread would have taken it if it were for all. One
+// that takes nothing just now, because it records a signal or is held, would have a moment ago.
 func (a *away) directed(tid int, si *abi.Siginfo) bool {
 	if leader := int(a.r.id.PID); si.Code() == abi.SIQueue && tid != leader {
+		bit := abi.SigBit(si.Signo())
 		st, err := procfs.Default.TaskStatus(leader, leader)
-		return err == nil && st.SigBlk&abi.SigBit(si.Signo()) == 0
+		if err != nil || st.SigBlk&bit == 0 {
+			return err == nil
+		}
+		return deaf(st.SigBlk) && a.slot(leader, func(s *stub.Slot) bool { return s.Idle&bit == 0 }) && a.slot(tid, func(s *stub.Slot) bool { return s.Mask&bit == 0 })
 	}
 	if fd, ok := si.ReadyFD(); ok {
 		return a.ownedByThread(fd)
@@ -33,6 +39,27 @@ func (a *away) directed(tid int, si *abi.Siginfo) bool {
 	for _, t := range timers {
 		if t.ID == si.TimerID() {
 			return strings.Contains(t.Notify, "/tid.")
+		}
+	}
+	return false
+}
+
+// deaf reports whether a thread that blocks set takes no signal at all.
+func deaf(set uint64) bool {
+	const never = 1<<(abi.SIGKILL-1) | 1<<(abi.SIGSTOP-1) | 1<<(abi.SIGTRAP-1) // that are not blocked, or not always
+	return set|never == ^uint64(0)
+}
+
+// slot asks f about the slot of thread tid of the shadow; false where it has none.
+func (a *away) slot(tid int, f func(*stub.Slot) bool) bool {
+	done, ok := a.use()
+	if !ok {
+		return false
+	}
+	defer done()
+	for i := range a.region.Slots {
+		if s := a.region.Slot(i); int(s.TID) == tid {
+			return f(s)
 		}
 	}
 	return false

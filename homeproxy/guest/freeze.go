@@ -1,14 +1,12 @@
 package guest
 
 import (
-	"mosix/internal/abi"
-	"mosix/internal/id"
 	"mosix/internal/tracer"
 )
 
 // Freeze stops every thread of the guest, each with a definite outcome of the call that it was in. quit is asked meanwhile
-// whether to give up: home may be out of reach. Signals that had not been queued yet are returned.
-func (g *Guest) Freeze(p *tracer.Process, quit func() bool) ([]abi.Siginfo, error) {
+// whether to give up: home may be out of reach. Signals that had not been queued yet are returned, in their order.
+func (g *Guest) Freeze(p *tracer.Process, quit func() bool) ([]Returned, error) {
 	if err := g.awaitBirths(quit); err != nil {
 		return nil, err
 	}
@@ -39,12 +37,12 @@ func (g *Guest) Freeze(p *tracer.Process, quit func() bool) ([]abi.Siginfo, erro
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	var infos []abi.Siginfo
+	var waiting []Returned
 	for _, s := range g.signals {
-		infos = append(infos, s.info)
+		waiting = append(waiting, Returned{TID: s.tid, Process: s.process, Info: s.info})
 	}
 	g.signals = nil
-	return infos, nil
+	return waiting, nil
 }
 
 // Stay ends what Freeze began, before the threads are released: what they ask from then on is served.
@@ -55,13 +53,13 @@ func (g *Guest) Stay() {
 }
 
 // Resume undoes Freeze, after Stay and when the threads were released: the guest goes on here.
-func (g *Guest) Resume(again []abi.Siginfo) {
+func (g *Guest) Resume(again []Returned) {
 	g.mu.Lock()
 	halted := g.halted
 	g.mu.Unlock()
 	g.halt(halted) // also takes back what stops it no longer
 	g.link.Unhold()
-	for _, si := range again {
-		g.Signal(id.HomePID(g.Process.PID), si, false)
+	for _, s := range again {
+		g.Signal(s.TID, s.Info, !s.Process)
 	}
 }

@@ -34,8 +34,8 @@ type returner struct {
 	service Service
 	src     *pages.Source
 	view    adviser
-	p       *tracer.Process // held
-	pending []abi.Siginfo
+	p       *tracer.Process  // held
+	pending []guest.Returned // signals that were on their way into it
 }
 
 // Service is what a guest's agent does for it besides moving it.
@@ -348,7 +348,18 @@ func (m *homeward) capture(t *returner) (img image.Process, err error) {
 	if err != nil {
 		return img, err
 	}
-	img.Pending = withoutStops(append(shared, t.pending...))
+	for _, s := range t.pending {
+		if s.Process {
+			shared = append(shared, s.Info)
+			continue
+		}
+		for i := range img.Threads { // if its thread has ended, so has the signal
+			if th := &img.Threads[i]; th.TID == s.TID {
+				th.Pending = withoutStops(append(th.Pending, s.Info))
+			}
+		}
+	}
+	img.Pending = withoutStops(shared)
 	for _, x := range p.Held() {
 		if err := kern.SetOptions(x.TID, 0); err != nil {
 			return img, err
