@@ -331,7 +331,7 @@ func (g *Guest) parent(c *call, p, q *tracer.Process, n *tracer.Thread, b *beari
 		o.Region = q.Region
 		h := o.Region.Header()
 		h.State, h.RealOffset = stub.StateGuest, g.Region.Header().RealOffset
-		h.Faulting, h.FaultActions = g.faulting, g.Region.Header().FaultActions
+		h.Faulting, h.FaultActions = g.faulting.Load(), g.Region.Header().FaultActions
 		line, _ := g.line()
 		h.ClockCount, h.Clock[0] = 0, line
 	}

@@ -8,7 +8,8 @@ import (
 )
 
 // A core file shows the program's memory, which home does not have. A signal that would end the process with one brings it home
-// first, where it pends then; so does a thread's call that sends one to the process itself, which is made there, and so does a fault of the guest's own instructions (see faults.go).
+// first, where it pends then; so does a thread's call that sends one to the process itself, which is made there, and so does a
+// fault of the guest's own instructions (see faults.go).
 
 // dumps reports whether sig, when a thread takes it that has state st, ends the process with a core file that may be written.
 func (g *Guest) dumps(sig int, st signalState) bool {

@@ -33,7 +33,7 @@ func (g *Guest) ownAction(c *call, args [6]uint64) bool {
 			return true
 		}
 	}
-	if g.faulting&abi.SigBit(sig) == 0 {
+	if g.faulting.Load()&abi.SigBit(sig) == 0 {
 		return false
 	}
 	if args[1] == 0 {
@@ -48,41 +48,25 @@ func (g *Guest) ownAction(c *call, args [6]uint64) bool {
 		g.reply(c, ret)
 		return true
 	}
-	g.calls[c.tid] = c
-	ret := int64(-abi.ERestartNoInt) // it makes the call again, and finds what it had
-	c.answer = &ret
-	go func() {
-		g.hands.Lock()
-		defer g.hands.Unlock()
-		g.mu.Lock()
-		stale := g.calls[c.tid] != c || g.leaving
-		g.mu.Unlock()
-		if !stale {
-			g.atStop(c, ret, func(t *tracer.Thread) error { return g.unhook(t, i) })
-		}
-	}()
+	g.makeAgain(c, func(t *tracer.Thread) error { return g.unhook(t, i) }) // and finds what it had
 	return true
 }
 
 // unhook gives the guest back what it had for a fault, through the held thread t.
 func (g *Guest) unhook(t *tracer.Thread, i int) error {
 	sig := abi.Faults[i]
-	g.mu.Lock()
-	hooked := g.faulting&abi.SigBit(sig) != 0
-	g.inject[t.TID] = hooked
-	g.mu.Unlock()
-	if !hooked {
+	if g.faulting.Load()&abi.SigBit(sig) == 0 { // another thread has asked for the same
 		return nil
 	}
+	defer g.watched(t.TID)()
+	g.injecting(t.TID, true)
 	g.Region.Header().FaultActions[i].Put(g.Region.Scratch())
 	_, err := t.MustCall("rt_sigaction", abi.SysRtSigaction, uint64(sig), uint64(g.Region.Addr(stub.ScratchOff)), 0, 8)
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	delete(g.inject, t.TID)
+	g.injecting(t.TID, false)
 	if err == nil {
-		g.faulting &^= abi.SigBit(sig)
+		left := g.faulting.And(^abi.SigBit(sig)) &^ abi.SigBit(sig)
 		if !g.Borrows() { // the page is its own
-			g.Region.Header().Faulting = g.faulting
+			g.Region.Header().Faulting = left
 		}
 	}
 	return err

@@ -86,7 +86,7 @@ type Guest struct {
 	entering uint64                  // signals that are just being queued
 	fds      uint64                  // signals that the process can read from descriptors
 	cores    bool                    // a core file may be written
-	faulting uint64                  // the signals that have our handler of faults
+	faulting atomic.Uint64           // the signals that have our handler of faults
 	ended    bool
 	told     bool // home knows that it has ended, or has decided so
 	last     bool // of the den
@@ -200,7 +200,7 @@ func New(o Options) (*Guest, error) {
 		g.back[n] = h
 	}
 	g.cores = true // for all that is known
-	g.faulting = g.Region.Header().Faulting
+	g.faulting.Store(g.Region.Header().Faulting)
 	if o.Image != nil {
 		g.cores = o.Image.Limits[kern.LimitCore][0] > 0
 		g.halted = o.Image.Stopped

@@ -18,27 +18,17 @@ import (
 
 // retire ends the leading thread as far as others see it. The caller holds mu.
 func (g *Guest) retire(c *call) {
-	g.calls[c.tid] = c
 	if g.retired {
+		g.calls[c.tid] = c
 		c.retired = true
 		return
 	}
-	ret := int64(-abi.ERestartNoInt)
-	c.answer = &ret
-	go func() {
-		g.hands.Lock()
-		defer g.hands.Unlock()
-		g.mu.Lock()
-		stale := g.calls[c.tid] != c || g.leaving
-		g.mu.Unlock()
-		if !stale {
-			g.atStop(c, ret, g.tellOfEnd)
-		}
-	}()
+	g.makeAgain(c, g.tellOfEnd)
 }
 
 // tellOfEnd does what the kernel does at the end of the held thread t: a zero where it was asked for, for those who wait there.
 func (g *Guest) tellOfEnd(t *tracer.Thread) error {
+	defer g.watched(t.TID)()
 	g.mu.Lock()
 	g.inject[t.TID] = true
 	g.mu.Unlock()

@@ -59,6 +59,23 @@ func (g *Guest) atStop(c *call, ret int64, f func(t *tracer.Thread) error) {
 	})
 }
 
+// makeAgain has the thread of c make its call again, after f was done with the thread stopped. The caller holds mu.
+func (g *Guest) makeAgain(c *call, f func(t *tracer.Thread) error) {
+	g.calls[c.tid] = c
+	ret := int64(-abi.ERestartNoInt)
+	c.answer = &ret
+	go func() {
+		g.hands.Lock()
+		defer g.hands.Unlock()
+		g.mu.Lock()
+		stale := g.calls[c.tid] != c || g.leaving
+		g.mu.Unlock()
+		if !stale {
+			g.atStop(c, ret, f)
+		}
+	}()
+}
+
 // answerAgain is how long after a thread could not be stopped it is tried again.
 const answerAgain = 100 * time.Millisecond
 
@@ -340,7 +357,7 @@ func (g *Guest) signalState(host int) (st signalState) {
 	st.pending = mask("\nSigPnd:\t") | mask("\nShdPnd:\t")
 	st.blocked = mask("\nSigBlk:\t")
 	st.ignored = mask("\nSigIgn:\t")
-	st.caught = mask("\nSigCgt:\t") &^ g.faulting
+	st.caught = mask("\nSigCgt:\t") &^ g.faulting.Load()
 	for s := 1; s <= abi.NSig; s++ {
 		if abi.DefaultIgnored(s) && st.caught&abi.SigBit(s) == 0 {
 			st.ignored |= abi.SigBit(s)

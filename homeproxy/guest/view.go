@@ -44,7 +44,7 @@ func (g *Guest) shown(v homeproxy.View, text []byte) []byte {
 	if err != nil {
 		return text // it ends just now
 	}
-	b := v.Amend(text, v.Uncaught(here, g.faulting), uint64(len(g.Region.B)), stub.CodeSize)
+	b := v.Amend(text, v.Uncaught(here, g.faulting.Load()), uint64(len(g.Region.B)), stub.CodeSize)
 	if v == homeproxy.ViewStat || v == homeproxy.ViewThread {
 		b = homeproxy.AddTime(b, func(tid int) (user, sys uint64) {
 			if v == homeproxy.ViewStat {

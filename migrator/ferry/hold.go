@@ -145,10 +145,7 @@ const missedMuch = 1 << 20
 // hold stops every thread of a process.
 func (m *source) hold(t *traveller) error {
 	p := t.p
-	clocks, err := thaw.ClockworkOf(p)
-	if err != nil {
-		return err
-	}
+	var clocks *thaw.Clockwork
 	for try := 0; ; try++ {
 		waits, err := m.stop(t)
 		if err != nil {
@@ -156,6 +153,9 @@ func (m *source) hold(t *traveller) error {
 		}
 		freeze.Mend(p, waits)
 		if try == 0 {
+			if clocks, err = thaw.ClockworkOf(p); err != nil {
+				return err
+			}
 			if err := clocks.Finish(); err != nil {
 				return err
 			}

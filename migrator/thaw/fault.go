@@ -2,7 +2,6 @@ package thaw
 
 import (
 	"encoding/binary"
-	"fmt"
 	"slices"
 
 	"mosix/internal/abi"
@@ -57,39 +56,34 @@ const (
 )
 
 // Refault puts every held thread of a guest that is in the handler of faults back to where it faulted, with the registers and the mask that
-// it had. A signal that somebody sent, and no instruction made, waits for it there.
+// it had. A signal that somebody sent, and no instruction made, waits for it there. One that has gone there by itself, without what the
+// kernel puts on the stack for a handler, stays where it is: nothing keeps a guest from going home, and there it faults.
 func Refault(p *tracer.Process) error {
 	code := mem.Range{Start: p.Region.At(p.Region.Code.At.Fault), End: p.Region.At(p.Region.Code.At.FaultEnd)}
 	for _, t := range p.Held() {
 		if at := mem.Addr(t.Regs.RIP); at < code.Start || at > code.End {
 			continue
 		}
+		own, err := kern.GetXState(t.TID)
+		if err != nil {
+			return err
+		}
 		var b [frameSize]byte
 		if n, err := p.ReadMemory(mem.Addr(t.Regs.RSP), b[:]); err != nil || n < len(b) {
-			return fmt.Errorf("read where thread %d faulted: %d bytes at %#x: %w", t.TID, n, t.Regs.RSP, err)
+			continue
 		}
 		word := func(off int) uint64 { return binary.LittleEndian.Uint64(b[off:]) }
+		if n, err := p.ReadMemory(mem.Addr(word(frameFP)), own); err != nil || n < len(own) || kern.SetXState(t.TID, own) != nil {
+			continue
+		}
 		r := &t.Regs
 		for i, to := range []*uint64{&r.R8, &r.R9, &r.R10, &r.R11, &r.R12, &r.R13, &r.R14, &r.R15, &r.RDI, &r.RSI, &r.RBP, &r.RBX, &r.RDX, &r.RAX, &r.RCX, &r.RSP, &r.RIP, &r.EFlags} {
 			*to = word(frameMachine + 8*i)
 		}
-		r.OrigRAX = abi.NoCall
-		t.Mask = word(frameMask)
-		if at := word(frameFP); at != 0 {
-			x, err := kern.GetXState(t.TID)
-			if err != nil {
-				return err
-			}
-			if n, err := p.ReadMemory(mem.Addr(at), x); err != nil || n < len(x) {
-				return fmt.Errorf("read the registers with which thread %d faulted: %d bytes at %#x: %w", t.TID, n, at, err)
-			}
-			if err := kern.SetXState(t.TID, x); err != nil {
-				return fmt.Errorf("restore the registers with which thread %d faulted: %w", t.TID, err)
-			}
-		}
+		r.OrigRAX, t.Mask = abi.NoCall, word(frameMask)
 		var si abi.Siginfo
 		copy(si[:], b[frameInfo:])
-		if si.Code() <= 0 {
+		if si.Code() <= 0 && slices.Contains(abi.Faults[:], si.Signo()) {
 			t.Stash = append(t.Stash, si)
 		}
 	}

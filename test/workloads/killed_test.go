@@ -2,8 +2,6 @@ package workloads
 
 import (
 	"fmt"
-	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -16,15 +14,7 @@ import (
 // TestKilledOnTheWayHome: a process that is killed at home in the middle of its homecoming has ended, and its guest ends.
 func TestKilledOnTheWayHome(t *testing.T) {
 	c := cluster.Start(t, lab.Options{Name: "killed", Nodes: 2})
-	out, err := c.Shell("n1", cluster.User1, "bash -c 'while :; do :; done' > /dev/null 2>&1 & echo $!")
-	pid, err2 := strconv.Atoi(strings.TrimSpace(out))
-	if err != nil || err2 != nil {
-		t.Fatalf("%q, %v, %v", out, err, err2)
-	}
-	defer func() { _, _ = c.Shell("n1", cluster.User1, fmt.Sprintf("kill -KILL %d", pid)) }()
-	if r, err := c.Migrate("n1", cluster.User1, pid, "n2"); err != nil || r.Result != api.ResultMoved {
-		t.Fatalf("%v: %s %v %s", err, r.Result, r.Refusals, r.Error)
-	}
+	pid := startAway(t, c, "bash -c 'while :; do :; done'")
 	point := ferry.AtComplete.Name()
 	if err := c.Arm("n1", point+" delay 1s once"); err != nil {
 		t.Fatal(err)
