@@ -46,7 +46,8 @@ type Candidate struct {
 	Bytes     uint64             // memory to move
 	Residency time.Duration      // since it arrived here, or started
 	Left      []Departure        // nodes that it has left
-	Talk      float64            // seconds that its calls would wait for home per second of computing, were it away; 0: not known
+	Talk      float64            // seconds that its calls wait for home per second of computing while it is away, or would; 0: not known
+	Written   float64            // bytes per second that it wrote to its memory when it moved last; 0: not known
 	Barred    map[id.Node]string // nodes to which it does not go, and why
 	Unmovable string             // why it cannot move now ("locked", "desktop session", "own seccomp filter"); "" = it can
 }

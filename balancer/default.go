@@ -47,6 +47,9 @@ func (p Default) Decide(v View, now time.Duration, rng *rand.Rand) Decision {
 	if done {
 		return relief
 	}
+	if back, done := p.homesick(v, now, rng); done {
+		return back
+	}
 	d := p.processors(v, now, rng)
 	if relief.Why != "" && len(d.Moves) == 0 {
 		d.Why = relief.Why + "; " + d.Why

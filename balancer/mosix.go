@@ -234,7 +234,7 @@ func (m Mosix) judge(v View, c Candidate, t target, n float64, now time.Duration
 	if why := c.Barred[t.Name]; why != "" {
 		return no("%s is not for it: %s", t.Name, why)
 	}
-	cost := v.Costs.Of(c.Bytes)
+	cost := v.Costs.Of(c.travels(v.Costs))
 	stay := m.MinResidency
 	if len(c.Left) > 0 || c.Process.Home != v.Self.Name {
 		stay += time.Duration(m.CostFactor * float64(cost)) // so that the previous move has paid for itself
@@ -252,15 +252,17 @@ func (m Mosix) judge(v View, c Candidate, t target, n float64, now time.Duration
 		}
 	}
 	added := t.Capacity().Of(margin)
-	if t.load+added >= n {
+	homesick := c.wait(v.Self.Name) > 0 && c.wait(t.Name) == 0 // what it wins by that is no load
+	if t.load+added >= n && !homesick {
 		return no("%s at %.2f + %.1f processes (%.2f) = %.2f is not below own mean %.2f", t.Name, t.load, margin, added, t.load+added, n)
 	}
 	g := gain(v.Self, n, t.Node, t.load, c.ReadyLast)
-	if g.value <= g.needed {
-		return no("slowdown %.2f here and %.2f on %s differ by less than %.2f", g.here, g.there, t.Name, g.needed)
-	}
-	if g.value <= g.needed+c.Talk {
-		return no("slowdown %.2f here and %.2f on %s differ by less than %.2f and the wait for home of %.2f", g.here, g.there, t.Name, g.needed, c.Talk)
+	waits := c.wait(t.Name) - c.wait(v.Self.Name)
+	if g.value -= waits; g.value <= g.needed {
+		if waits == 0 {
+			return no("slowdown %.2f here and %.2f on %s differ by less than %.2f", g.here, g.there, t.Name, g.needed)
+		}
+		return no("slowdown %.2f here and %.2f on %s, and %+.2f for the wait for home there, differ by less than %.2f", g.here, g.there, t.Name, waits, g.needed)
 	}
 	if c.CPU.Seconds()*g.value <= m.CostFactor*cost.Seconds() {
 		return no("%.2f s of CPU time x %.2f gained on %s does not exceed %.0f x %.2f s of moving %s",
@@ -274,10 +276,14 @@ func (m Mosix) judge(v View, c Candidate, t target, n float64, now time.Duration
 			return no("%s refused it %.1f s ago", t.Name, (now - a.At).Seconds())
 		}
 	}
+	why := fmt.Sprintf("%s at %.2f + %.1f processes (%.2f) = %.2f is below own mean %.2f", t.Name, t.load, margin, added, t.load+added, n)
+	if homesick {
+		why = fmt.Sprintf("it waits %.2f s for home for each second of computing", c.Talk)
+	}
 	return Move{
 		Process: c.Process, To: t.Name, Gain: g.value, Cost: cost,
-		Reason: fmt.Sprintf("%s at %.2f + %.1f processes (%.2f) = %.2f is below own mean %.2f; slowdown %.2f here, %.2f there; %.2f s of CPU time x %.2f gained > %.0f x %.2f s of moving %s",
-			t.Name, t.load, margin, added, t.load+added, n, g.here, g.there, c.CPU.Seconds(), g.value, m.CostFactor, cost.Seconds(), bytesText(c.Bytes)),
+		Reason: fmt.Sprintf("%s; slowdown %.2f here, %.2f there; %.2f s of CPU time x %.2f gained > %.0f x %.2f s of moving %s",
+			why, g.here, g.there, c.CPU.Seconds(), g.value, m.CostFactor, cost.Seconds(), bytesText(c.Bytes)),
 		Offer: Offer{
 			Process: c.Process, From: v.Self.Name, Load: n, CPUs: v.Self.CPUs, Speed: v.Self.Speed, Ready: c.ReadyLast, Bytes: c.Bytes,
 		},

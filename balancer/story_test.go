@@ -18,7 +18,7 @@ import (
 // TestStories plays the transcripts in testdata. Verbs:
 //
 //	self NAME, node NAME   cpus= speed= exported= mean= true= age= free= total= promised= falls= unfit=
-//	process PID@HOME       cpu= ready= last= bytes= residency= left=NODE/AGO unmovable=
+//	process PID@HOME       cpu= ready= last= bytes= residency= left=NODE/AGO unmovable= talk= written= (MiB/s)
 //	attempt PID@HOME NODE  at= outcome= ready=
 //	decide at= policy=     what the policy does with the view so far
 //	accept PID@HOME        from= load= cpus= ready= bytes= explicit, relief: what self answers to this offer
@@ -146,6 +146,7 @@ func (a args) candidate() balancer.Candidate {
 	c := balancer.Candidate{
 		Process: a.process(), CPU: a.duration("cpu", 5*time.Second), Ready: a.duration("ready", 10*time.Second), ReadyLast: a.number("last", 1),
 		Bytes: a.bytes("bytes", 8<<20), Residency: a.duration("residency", 10*time.Second), Unmovable: a.text("unmovable", ""),
+		Talk: a.number("talk", 0), Written: a.number("written", 0) * (1 << 20),
 	}
 	if l := a.text("left", ""); l != "" {
 		node, ago, _ := strings.Cut(l, "/")

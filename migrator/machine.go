@@ -158,6 +158,21 @@ type Round struct {
 	Took  time.Duration // from its scan to its acknowledgement
 }
 
+// Written is how many bytes per second were written while rounds were sent: each but the first sends what was written during the one
+// before. 0 where there was no second one.
+func Written(done []Round) float64 {
+	var bytes uint64
+	var took time.Duration
+	for i := 1; i < len(done); i++ {
+		bytes += done[i].Bytes
+		took += done[i-1].Took
+	}
+	if took <= 0 {
+		return 0
+	}
+	return float64(bytes) / took.Seconds()
+}
+
 // NextRound decides whether another round before the freeze pays: as long as each round is clearly smaller than the last, and
 // what would be left for the freeze is worth it. It returns the reason in words.
 func NextRound(done []Round, limit int) (bool, string) {

@@ -3,6 +3,7 @@ package migrator
 import (
 	"fmt"
 	"maps"
+	"math"
 	"os"
 	"regexp"
 	"strings"
@@ -232,6 +233,24 @@ func TestRoundsEnd(t *testing.T) {
 					t.Fatal(fmt.Sprint("a round beyond the limit: ", done))
 				}
 			}
+		}
+	}
+}
+
+// What a round sends was written during the one before it; the first sends everything.
+func TestWritten(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		rounds []Round
+		want   float64
+	}{
+		{"none", nil, 0},
+		{"one tells nothing", []Round{{1 << 30, time.Second}}, 0},
+		{"a tenth again", []Round{{100 << 20, time.Second}, {10 << 20, 100 * time.Millisecond}, {1 << 20, time.Hour}}, (11 << 20) / 1.1},
+		{"clocks that stand still", []Round{{1, 0}, {1, 0}}, 0},
+	} {
+		if got := Written(tt.rounds); math.Abs(got-tt.want) > 1 {
+			t.Errorf("%s: %.0f bytes per second, want %.0f", tt.name, got, tt.want)
 		}
 	}
 }

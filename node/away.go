@@ -59,6 +59,8 @@ type record struct {
 	comm        string
 	used        image.Usage // away, up to its last homecoming, and
 	usedBy      map[id.HomePID]image.Usage
+	talked      float64 // away, up to its last homecoming: seconds that it waited for home for each of computing
+	written     float64 // bytes per second that it wrote to its memory while it was copied last
 }
 
 // away is a process of this home that runs elsewhere.
@@ -88,6 +90,7 @@ type away struct {
 	claimed bool           // the process runs here from now on, and its guest nowhere
 	fallen  bool           // so it was decided for the whole family when its leases were over
 	cpu     time.Duration  // used away, as the host says
+	profile profile        // of it there, the same
 	ended   chan struct{}  // closed when it is away no longer
 	users   sync.WaitGroup // of the region
 	memory  atomic.Int32   // of the shadow: held, going, gone
@@ -114,7 +117,6 @@ func (n *Node) depart(r *record, f *image.Family, g *region.Region, where id.Nod
 	if err != nil {
 		return nil, fmt.Errorf("take charge of the shadow of %v: %w", f.Process, err)
 	}
-	sh.OnCall = n.met.Call
 	h := g.Header()
 	freeze.PutName(&h.Peer, string(where))
 	a := &away{n: n, r: r, privileged: privileged(int(f.Process.PID)), epoch: f.Epoch, where: where, family: f, region: g, sh: sh, uid: f.Members[0].UID, ended: make(chan struct{}),
@@ -185,6 +187,7 @@ func (n *Node) isHome(a *away, cause string) {
 	if a.r.away == a {
 		a.r.away = nil
 		a.r.lastHome = time.Now()
+		a.r.talked = a.profiles().Talk
 		a.r.left[a.where] = time.Now()
 		if cause == causeComeHome {
 			if a.r.lockFor == 0 || time.Since(a.r.lockedUntil) > a.r.lockFor*4 {
@@ -531,7 +534,11 @@ func (a *away) handle(s *ferry.Stream, f wire.Frame) error {
 		a.cpu = time.Duration(cpu)
 		a.mu.Unlock()
 		a.signals.after(heard)
-		a.n.kin.note(a.r.id, image.DecodeUsage(r.Rest()))
+		rest := r.Rest()
+		a.n.kin.note(a.r.id, image.DecodeUsage(rest))
+		if p, ok := decodeProfile(rest); ok { // an older agent tells none
+			a.profiled(p)
+		}
 	case wire.Died:
 		status := int(r.U32())
 		a.n.kin.note(a.r.id, image.DecodeUsage(r.Rest()))
@@ -752,7 +759,6 @@ func (a *away) reopen(last *image.Family) {
 		a.n.log.Error("the shadow cannot be served any more", "process", a.r.id, "err", err)
 		return
 	}
-	sh.OnCall = a.n.met.Call
 	a.attend(sh)
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -3,6 +3,8 @@ package node
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -43,18 +45,20 @@ func (n *Node) Processes(_ context.Context, asker control.Asker, all bool) ([]co
 	var out []control.Process
 	seen := map[id.HomePID]bool{}
 	guests := map[int]bool{}
-	n.mu.Lock()
 	var rows []*record
+	n.mu.Lock()
 	for _, r := range n.records {
 		rows = append(rows, r)
 	}
-	for _, t := range n.guests {
+	ts := slices.Collect(maps.Values(n.guests))
+	n.mu.Unlock()
+	for _, t := range ts {
+		p := t.profile()
 		guests[t.g.PID], guests[t.g.Den.KeeperID] = true, true
 		out = append(out, control.Process{UID: control.NoOwner, Process: api.Process{PID: t.g.Process.PID, Home: t.g.Process.Home, Where: n.name,
 			User: "-", Command: t.command, State: api.ProcessAway, CPUSeconds: t.cpu().Seconds(), RSSBytes: rss(t.g.PID), Threads: len(t.g.Threads()),
-			Moves: int(t.g.Epoch), Epoch: t.g.Epoch}})
+			Moves: int(t.g.Epoch), Epoch: t.g.Epoch, ForwardedCalls: p.Calls, ForwardedBytes: p.Bytes, Talk: p.Talk}})
 	}
-	n.mu.Unlock()
 	for _, r := range rows {
 		if p, ok := n.row(r); ok {
 			seen[p.PID] = true
@@ -115,11 +119,13 @@ func (n *Node) row(r *record) (control.Process, bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	p.CPUSeconds += float64(r.used.Run) / 1e9
+	p.WrittenPerSecond = r.written
 	p.Moves, p.Epoch, p.Locked = r.moves, r.epoch, time.Now().Before(r.lockedUntil)
 	if a := r.away; a != nil {
 		p.Where, p.State = a.where, api.ProcessAway
 		a.mu.Lock()
 		p.CPUSeconds = max(a.cpu.Seconds(), p.CPUSeconds)
+		p.ForwardedCalls, p.ForwardedBytes, p.Talk = a.profile.Calls, a.profile.Bytes, a.profile.Talk
 		a.mu.Unlock()
 		if p.Command == "" {
 			p.Command = r.comm

@@ -36,7 +36,8 @@ type balance struct {
 	attempts []balancer.Attempt
 	verdicts map[id.Process]verdict
 	talks    map[id.Process]*talk
-	pulling  bool // it has asked for work
+	prices   map[id.Node]*price // of a call between here and there
+	pulling  bool               // it has asked for work
 	births   births
 	gifts    map[id.Node]promised // what idle nodes were offered last
 }
@@ -51,7 +52,7 @@ func now() time.Duration { return time.Duration(kern.Now(kern.ClockBoottime)) }
 
 func (b *balance) open(n *Node) error {
 	b.n, b.costs, b.verdicts = n, balancer.DefaultCosts(), map[id.Process]verdict{}
-	b.talks = map[id.Process]*talk{}
+	b.talks, b.prices = map[id.Process]*talk{}, map[id.Node]*price{}
 	b.rng = rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))
 	var err error
 	if b.policy, err = balancer.ByName(n.conf.Policy); err != nil {
@@ -232,8 +233,12 @@ func (b *balance) candidate(p sampler.Process) balancer.Candidate {
 		for node, at := range r.left {
 			c.Left = append(c.Left, balancer.Departure{Node: node, Ago: time.Since(at)})
 		}
+		c.Written = r.written
 		if !r.lastHome.IsZero() {
 			c.Residency = time.Since(r.lastHome)
+			if c.Residency < talkKept {
+				c.Talk = r.talked
+			}
 		}
 		switch {
 		case r.moving:
@@ -253,11 +258,15 @@ func (b *balance) candidate(p sampler.Process) balancer.Candidate {
 	if guest != nil {
 		c.Process, c.CPU, c.Residency = guest.g.Process, guest.before+p.CPU, time.Since(guest.came)
 		c.Left = append(c.Left, balancer.Departure{Node: guest.g.Process.Home, Ago: c.Residency})
+		c.Talk = b.guestTalk(guest, p)
 		return c
 	}
 	if r == nil || r.away == nil {
-		var why string
-		if c.Talk, why = b.chatter(c.Process, p); c.Unmovable == "" {
+		talk, why := b.chatter(c.Process, p)
+		if why == "" && c.Talk > talkMost {
+			why = fmt.Sprintf("away it waited for home %.1f s for each second of computing, %.0f s ago", c.Talk, c.Residency.Seconds())
+		}
+		if c.Talk = max(c.Talk, talk); c.Unmovable == "" {
 			c.Unmovable = why
 		}
 	}

@@ -308,7 +308,7 @@ func (b *balance) stays(y *young, v *balancer.View) string {
 		return why
 	}
 	if calls, bytes, err := readIO(y.PID); err == nil && y.CPU > 0 {
-		if y.birth.Talk = waitFor(calls, bytes) / float64(y.CPU); y.birth.Talk > talkMost {
+		if y.birth.Talk = waitFor(calls, bytes, b.anyPrice()) / float64(y.CPU); y.birth.Talk > talkMost {
 			return fmt.Sprintf("away it would wait for home %.1f s for each second of computing", y.birth.Talk)
 		}
 	}

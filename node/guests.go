@@ -125,7 +125,7 @@ func (n *Node) newTenants(as []*ferry.Arrived) []*tenant {
 // take begins the service of a guest.
 func (t *tenant) take(g *guest.Guest) {
 	t.g = g
-	g.OnComeHome = t.n.met.ComeHome
+	g.OnComeHome, g.OnCall = t.n.met.ComeHome, t.n.met.Call
 	t.n.mu.Lock()
 	t.n.guests[g.Process] = t
 	t.n.mu.Unlock()
@@ -366,19 +366,25 @@ func (t *tenant) renew(s *ferry.Stream, stop chan struct{}) {
 			s.Close()
 			return
 		}
-		u := &pack.Writer{}
-		u.U64(uint64(t.cpu()))
-		t.sigs.Lock()
-		u.U64(t.heard)
-		t.sigs.Unlock()
-		u.B = append(u.B, t.g.Used().Encode()...)
-		_ = s.Send(wire.Usage, t.g.Epoch, u.B)
+		_ = s.Send(wire.Usage, t.g.Epoch, t.usage().B)
 		select {
 		case <-stop:
 			return
 		case <-tick.C:
 		}
 	}
+}
+
+// usage tells home what the guest has used, what it has heard, and how it talks.
+func (t *tenant) usage() *pack.Writer {
+	u := &pack.Writer{}
+	u.U64(uint64(t.cpu()))
+	t.sigs.Lock()
+	u.U64(t.heard)
+	t.sigs.Unlock()
+	u.B = append(u.B, t.g.Used().Encode()...)
+	t.profile().encode(u)
+	return u
 }
 
 // askLease asks for the lease, and says until when the guest has it now.
@@ -448,8 +454,10 @@ func (t *tenant) handle(f wire.Frame) error {
 // tell it.
 func (t *tenant) follow(at uint64, r *pack.Reader) {
 	rest := r.Rest()
+	took := time.Duration(kern.Now(kern.ClockBoottime) - int64(at))
+	t.n.balance.answered(t.g.Process.Home, took+callHere)
 	if len(rest) >= 8 && ferry.ClockUncorrected.Hit() == nil {
-		t.g.Follow(int64(binary.LittleEndian.Uint64(rest)), time.Duration(kern.Now(kern.ClockBoottime)-int64(at)))
+		t.g.Follow(int64(binary.LittleEndian.Uint64(rest)), took)
 	}
 }
 
@@ -641,6 +649,7 @@ func (n *Node) sendHome(t *tenant, cause string) error {
 		x.mu.Lock()
 		x.lost = lost
 		x.mu.Unlock()
+		x.send(wire.Usage, x.usage()) // home remembers how it has talked
 		family = append(family, ferry.Service{Guest: x.g, Lost: lost, Pause: x.pause})
 	}
 	out, err := ferry.SendHome(&n.env, s, offer, family)

@@ -29,7 +29,7 @@ func TestTalk(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			var x talk
 			for i, l := range tt.looks {
-				x.look(l.calls, l.bytes, l.children, l.cpu)
+				x.look(l.calls, l.bytes, l.children, l.cpu, callCost)
 				if why := x.why(); (why != "") != l.stays {
 					t.Errorf("look %d: why = %q (share %.2f), want stays = %v", i, why, x.share, l.stays)
 				}

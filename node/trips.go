@@ -277,6 +277,11 @@ func (n *Node) leave(ctx context.Context, rs []*record, fs []eligible.Facts, sin
 	if out.State == migrator.Stayed {
 		return out, err
 	}
+	if w := out.Stats.Written; len(rs) == 1 && w > 0 { // of several it is not known who wrote
+		n.mu.Lock()
+		rs[0].written = w
+		n.mu.Unlock()
+	}
 	for _, r := range rs {
 		n.log.Info("moved", "process", r.id, "to", o.to, "cause", o.cause, "state", out.State, "freeze", out.Stats.Freeze, "total", out.Stats.Total, "bytes", out.Stats.Bytes)
 	}

@@ -122,6 +122,7 @@ func (g *Guest) born(c *call, res homeproxy.Result) {
 		g.devices.Forget() // home knows by now, and tells of no device any more
 	}
 	if res.Ret > 0 {
+		g.traffic.Births++
 		b := &bearing{id.HomePID(res.Ret), res}
 		g.bearing[c.tid] = b
 		g.deliverSoon(c, b)

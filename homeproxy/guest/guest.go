@@ -96,14 +96,36 @@ type Guest struct {
 	wg       sync.WaitGroup
 
 	used    account // of processors
+	traffic Traffic // with home
 	devices homeproxy.Devices
 
 	writes sync.RWMutex // see Writers
 	mapsMu sync.Mutex
 	maps   *os.File // to be asked what of its memory may be written
 
-	OnCall     func(name string, took time.Duration)
+	OnCall     func(name string, took time.Duration) // one was forwarded and answered; called with the guest locked
 	OnComeHome func(name string)
+}
+
+// Traffic is what a guest has asked of home since it came to this host.
+type Traffic struct {
+	Calls  uint64 // that were forwarded
+	Bytes  uint64 // that they took there and back
+	Births uint64 // processes and threads that it has made
+}
+
+// Traffic tells what the guest has asked of home.
+func (g *Guest) Traffic() Traffic {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.traffic
+}
+
+// carried counts the data of a call, one way.
+func (g *Guest) carried(bs []homeproxy.Blob) {
+	for _, b := range bs {
+		g.traffic.Bytes += uint64(len(b.Data))
+	}
 }
 
 type call struct {
@@ -473,7 +495,7 @@ func (g *Guest) gather(c *call) {
 // dispatch sends a call, numbered, and remembers it until its result is in.
 func (g *Guest) dispatch(c *call, req homeproxy.Request) {
 	g.seqs[c.tid]++
-	c.seq, c.req, c.cancels = g.seqs[c.tid], req, false
+	c.seq, c.req, c.cancels, c.started = g.seqs[c.tid], req, false, time.Now()
 	if homeproxy.Replaces(c.nr) {
 		g.devices.Forget()
 	}
@@ -481,6 +503,8 @@ func (g *Guest) dispatch(c *call, req homeproxy.Request) {
 		g.used.calls++
 	}
 	g.calls[c.tid] = c
+	g.traffic.Calls++
+	g.carried(req.In)
 	g.note(c)
 	g.link.Call(c.tid, c.seq, req, c.restart)
 	g.expectLate(c)
@@ -525,6 +549,10 @@ func (g *Guest) Result(tid id.HomePID, seq id.Seq, res homeproxy.Result) {
 	}
 	if homeproxy.Replaces(c.nr) {
 		g.devices.Forget()
+	}
+	g.carried(res.Out)
+	if g.OnCall != nil && !res.AtHome {
+		g.OnCall(homeproxy.Lookup(c.nr).Name, time.Since(c.started))
 	}
 	switch {
 	case res.AtHome:
@@ -587,9 +615,6 @@ func (g *Guest) Result(tid id.HomePID, seq id.Seq, res homeproxy.Result) {
 			g.dispatch(c, req)
 			return
 		}
-	}
-	if g.OnCall != nil {
-		g.OnCall(homeproxy.Lookup(c.nr).Name, time.Since(c.started))
 	}
 	g.finish(c, ret)
 }

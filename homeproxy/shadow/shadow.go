@@ -63,8 +63,7 @@ type Shadow struct {
 	done      chan struct{}
 	wg        sync.WaitGroup
 
-	OnCall   func(name string, took time.Duration) // for metrics; may be nil
-	OnExit   func(image.Usage)                     // it ends by a call of its guest, which had used so much away; may be nil
+	OnExit   func(image.Usage) // it ends by a call of its guest, which had used so much away; may be nil
 	Amend    func(nr uint32, args [6]uint64, ret int64, out []homeproxy.Blob)
 	Children func() image.Usage // what children have used away that it has waited for; may be nil
 	OnChange func()             // a call has changed what decides on where the process may be; may be nil
@@ -509,9 +508,6 @@ func (s *Shadow) finish(sl *slot, j *job) {
 	}
 	if s.out == nil {
 		return // it stays in the slot
-	}
-	if s.OnCall != nil {
-		s.OnCall(row.Name, time.Since(j.started))
 	}
 	if s.OnChange != nil && ret >= 0 && row.LooksAfter(j.args) {
 		s.OnChange()

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -17,7 +18,8 @@ func (a *app) psCommand() *cobra.Command {
 		Use:   "ps",
 		Short: "Show the processes of this node and where they run",
 		Long: `Show the processes whose home is this node and that may move, are moving or are away, and the guests of other homes that
-run here. A process that came home and stays for a while is shown as locked. Commands of other users are shown to root only.`,
+run here. CALLS is how many calls one that is away has had made at home since it is where it is, and WAITS how long it waits for home
+for each second of computing. A process that came home and stays for a while is shown as locked. Commands of other users are shown to root only.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			ps, err := a.client().Processes(c.Context(), all)
@@ -37,7 +39,7 @@ run here. A process that came home and stays for a while is shown as locked. Com
 func (a *app) printProcesses(ps api.Processes, all bool) error {
 	t := table{columns: []column{
 		{"PID", true}, {title: "HOME"}, {title: "WHERE"}, {title: "USER"}, {title: "STATE"}, {"CPU", true}, {"RSS", true}, {"THR", true},
-		{"MOVES", true},
+		{"MOVES", true}, {"CALLS", true}, {"WAITS", true},
 	}}
 	if all {
 		t.columns = append(t.columns, column{title: "STAYS"})
@@ -46,7 +48,7 @@ func (a *app) printProcesses(ps api.Processes, all bool) error {
 	for _, p := range ps.Processes {
 		row := []string{
 			strconv.Itoa(int(p.PID)), string(p.Home), string(p.Where), p.User, processState(p), humanCPU(p.CPUSeconds), humanBytes(p.RSSBytes),
-			strconv.Itoa(p.Threads), strconv.Itoa(p.Moves),
+			strconv.Itoa(p.Threads), strconv.Itoa(p.Moves), calls(p), waits(p),
 		}
 		if all {
 			row = append(row, kinds(p.Refusals))
@@ -54,6 +56,20 @@ func (a *app) printProcesses(ps api.Processes, all bool) error {
 		t.add(append(row, command(p))...)
 	}
 	return t.print(a.out, a.width)
+}
+
+func calls(p api.Process) string {
+	if p.State != api.ProcessAway {
+		return "-"
+	}
+	return strconv.FormatUint(p.ForwardedCalls, 10)
+}
+
+func waits(p api.Process) string {
+	if p.State != api.ProcessAway {
+		return "-"
+	}
+	return fmt.Sprintf("%.2fs", p.Talk)
 }
 
 func processState(p api.Process) string {

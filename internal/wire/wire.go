@@ -22,9 +22,10 @@ import (
 //	4  2026-11  Member; Offer has the others of a family at its end
 //	5  2026-11  Attached says at its end that its lease is short: the host asks for the long one, and says that it has it, before anything else
 //	6  2026-11  Offer says whether memory is short; a result that shows a part of /proc/PID/status has all of it besides; images of form 7
+//	7  2026-11  Usage says at its end how the guest talks with home
 const (
 	MinVersion = 6
-	MaxVersion = 6
+	MaxVersion = 7
 )
 
 // MaxFrame is the largest payload, in bytes.

@@ -53,6 +53,7 @@ type Stats struct {
 	Freeze, Total time.Duration
 	Bytes         uint64
 	Rounds        int
+	Written       float64 // bytes per second that it wrote to its memory during the rounds; 0: there was no second one, which would tell
 	Strategy      string
 }
 
@@ -169,7 +170,7 @@ func Send(env *Env, s *Stream, offer Offer, hooks Hooks) (Outcome, error) {
 	s.mu.Lock()
 	m.out.Stats.Bytes = s.Sent
 	s.mu.Unlock()
-	m.out.Stats.Rounds = len(m.round)
+	m.out.Stats.Rounds, m.out.Stats.Written = len(m.round), migrator.Written(m.round)
 	if m.out.State != migrator.Gone && m.out.State != migrator.Committed {
 		m.out.State = migrator.Stayed
 	}

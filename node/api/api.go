@@ -44,20 +44,26 @@ type Processes struct {
 
 // Process is one row of mosixctl ps: a process whose home is this node, or a guest of this node.
 type Process struct {
-	PID        id.HomePID     `json:"pid"`
-	Home       id.Node        `json:"home"`
-	Where      id.Node        `json:"where"`
-	User       string         `json:"user"`
-	Command    string         `json:"command"`
-	State      string         `json:"state"` // home moving away
-	CPUSeconds float64        `json:"cpu_seconds"`
-	RSSBytes   uint64         `json:"rss_bytes"`
-	Threads    int            `json:"threads"`
-	Moves      int            `json:"moves"`
-	Epoch      id.Epoch       `json:"epoch"`
-	Locked     bool           `json:"locked"`
-	Refusals   image.Refusals `json:"refusals"`
-	Hidden     bool           `json:"hidden,omitempty"` // another user's: the command and the evidence were taken out
+	PID        id.HomePID `json:"pid"`
+	Home       id.Node    `json:"home"`
+	Where      id.Node    `json:"where"`
+	User       string     `json:"user"`
+	Command    string     `json:"command"`
+	State      string     `json:"state"` // home moving away
+	CPUSeconds float64    `json:"cpu_seconds"`
+	RSSBytes   uint64     `json:"rss_bytes"`
+	Threads    int        `json:"threads"`
+	Moves      int        `json:"moves"`
+	Epoch      id.Epoch   `json:"epoch"`
+	Locked     bool       `json:"locked"`
+	// Of one that is away, since it is on its host: what it asks of home, and the seconds that it waits for it per second of computing.
+	ForwardedCalls uint64  `json:"forwarded_calls"`
+	ForwardedBytes uint64  `json:"forwarded_bytes"`
+	Talk           float64 `json:"talk"`
+	// Bytes per second that it wrote to its memory while it was copied for its last move from home; 0: not known.
+	WrittenPerSecond float64        `json:"written_per_second"`
+	Refusals         image.Refusals `json:"refusals"`
+	Hidden           bool           `json:"hidden,omitempty"` // another user's: the command and the evidence were taken out
 }
 
 // MigrateRequest is the body of POST /v1/migrate.
