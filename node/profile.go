@@ -60,18 +60,20 @@ func (b *balance) priceTo(node id.Node) time.Duration {
 	return callCost
 }
 
-// anyPrice is what a call costs to a node that is not chosen yet: the mean of those that are known.
+// anyPrice is what a call costs to a node that is not chosen yet: the median of those that are known, which one node that lies, or is far
+// away, does not move.
 func (b *balance) anyPrice() time.Duration {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if len(b.prices) == 0 {
 		return callCost
 	}
-	var sum time.Duration
+	var known []time.Duration
 	for _, p := range b.prices {
-		sum += p.value()
+		known = append(known, p.value())
 	}
-	return sum / time.Duration(len(b.prices))
+	slices.Sort(known)
+	return known[len(known)/2]
 }
 
 // profile is how a guest talks with its home, as its host sees it and tells home.

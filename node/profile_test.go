@@ -66,7 +66,7 @@ func TestPrice(t *testing.T) {
 			t.Errorf("%s: %v, want %v", node, got, want)
 		}
 	}
-	if got, want := b.anyPrice(), (200*time.Microsecond+priceMost+priceLeast)/3; got != want {
+	if got, want := b.anyPrice(), 200*time.Microsecond; got != want {
 		t.Errorf("of any node: %v, want %v", got, want)
 	}
 }

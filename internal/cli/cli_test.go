@@ -54,7 +54,8 @@ func (a *agent) Status(context.Context) (api.Status, error) {
 func (a *agent) Processes(_ context.Context, _ control.Asker, all bool) ([]control.Process, error) {
 	me := uint32(os.Geteuid())
 	rows := []control.Process{
-		{UID: me, Process: api.Process{PID: 4711, Home: "n1", Where: "n2", User: "ann", Command: "python3 train.py --epochs 100", State: api.ProcessAway, CPUSeconds: 3725.4, RSSBytes: 812 << 20, Threads: 5, Moves: 1, Epoch: 1}},
+		{UID: me, Process: api.Process{PID: 4711, Home: "n1", Where: "n2", User: "ann", Command: "python3 train.py --epochs 100", State: api.ProcessAway, CPUSeconds: 3725.4, RSSBytes: 812 << 20, Threads: 5, Moves: 1, Epoch: 1,
+			ForwardedCalls: 1234, ForwardedBytes: 5 << 20, Talk: 0.125, WrittenPerSecond: 1 << 20}},
 		{UID: me, Process: api.Process{PID: 88, Home: "n1", Where: "n1", User: "ann", Command: "evil \x1b[31m\nname", State: api.ProcessHome, CPUSeconds: 12.34, RSSBytes: 4096, Threads: 1, Moves: 2, Epoch: 2, Locked: true}},
 		{UID: 4002, Process: api.Process{PID: 1200300, Home: "workstation-7", Where: "n1", User: "bob", Command: "gpg --passphrase x", State: api.ProcessAway, CPUSeconds: 75, RSSBytes: 1 << 31, Threads: 64, Moves: 1, Epoch: 1}},
 	}
