@@ -47,9 +47,6 @@ func TestHomesick(t *testing.T) {
 	}); !ok {
 		t.Fatalf("it asks home all the time, and stays away: %+v\n%s", away, c.Says(talker))
 	}
-	if away.ForwardedCalls == 0 {
-		t.Errorf("before it went home it had asked for nothing: %+v", away)
-	}
 	moves := row(talker).Moves
 	for range 2 {
 		start("while :; do :; done")
