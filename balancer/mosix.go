@@ -252,11 +252,12 @@ func (m Mosix) judge(v View, c Candidate, t target, n float64, now time.Duration
 		}
 	}
 	added := t.Capacity().Of(margin)
-	homesick := c.wait(v.Self.Name) > 0 && c.wait(t.Name) == 0 // what it wins by that is no load
+	g := gain(v.Self, n, t.Node, t.load, c.ReadyLast)
+	// What it wins by no longer waiting is no load, where that alone is worth a move; with less the margins hold as for everybody.
+	homesick := c.wait(t.Name) == 0 && c.wait(v.Self.Name) > g.needed
 	if t.load+added >= n && !homesick {
 		return no("%s at %.2f + %.1f processes (%.2f) = %.2f is not below own mean %.2f", t.Name, t.load, margin, added, t.load+added, n)
 	}
-	g := gain(v.Self, n, t.Node, t.load, c.ReadyLast)
 	waits := c.wait(t.Name) - c.wait(v.Self.Name)
 	if g.value -= waits; g.value <= g.needed {
 		if waits == 0 {
